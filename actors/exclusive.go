@@ -1,0 +1,43 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import "fmt"
+
+// run decides a request for work on the volume's disk.
+func (m *machine) run(r request) {
+	if m.s.settling != nil {
+		m.refuse(fmt.Errorf("%s volume %s: an earlier write to the box is unresolved, retry later: %w", r.op.Kind, m.s.id, ErrUnavailable))
+		return
+	}
+	v := m.s.vol
+	if v.Exists || r.op.Kind == OpExpand {
+		if err := m.ours(); err != nil {
+			m.refuse(err)
+			return
+		}
+	}
+	if n := len(v.Ledger.Grants); r.op.Kind == OpDelete && n > 0 {
+		m.refuse(fmt.Errorf("delete volume %s: it is attached to node %s, detach it first: %w", m.s.id, v.Ledger.Grants[n-1].Node, ErrPrecondition))
+		return
+	}
+	m.start(inflightRun, Run{For: r.leader(), Op: r.op})
+}
+
+// doneRun takes the result of the first request's work.
+func (m *machine) doneRun(ev Done) {
+	if ev.Err == nil {
+		m.s.vol, m.s.readAt = ev.Volume, m.now
+		m.s.vol.ID = m.s.id
+		m.reply(m.pop(), nil)
+		return
+	}
+	r := m.pop()
+	m.reply(r, fmt.Errorf("%s volume %s: %w", r.op.Kind, m.s.id, ev.Err))
+	if unknown(ev.Err) {
+		m.settleLater()
+		return
+	}
+	m.forget()
+}

@@ -1,0 +1,141 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"testing"
+	"time"
+)
+
+func TestMigrationOutcomeByDetachOrder(t *testing.T) {
+	tests := []struct {
+		name string
+		off  []NodeID
+		want []AnnouncementKind
+	}{
+		{"the source leaves", []NodeID{"node-a", "node-b"}, []AnnouncementKind{Detached, MigrationCompleted, Detached}},
+		{"the target leaves", []NodeID{"node-b", "node-a"}, []AnnouncementKind{Detached, MigrationFailed, Detached}},
+		{"both at once", []NodeID{""}, []AnnouncementKind{Detached, Detached, MigrationFailed}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			st := newStage(t, FencingEpoch)
+			st.attach(AccessShared, "node-a", "node-b")
+			st.wantTold(Attached, Attached, MigrationStarted)
+			if !st.s.Migrating() {
+				t.Fatal("no migration is under way")
+			}
+			var all []Announcement
+			for _, node := range tt.off {
+				st.now = st.now.Add(10 * time.Second)
+				st.unpublish(node, "")
+				st.finish()
+			}
+			all = append(all, st.told...)
+			st.wantTold(tt.want...)
+			for _, a := range all {
+				if a.Kind != MigrationCompleted && a.Kind != MigrationFailed {
+					continue
+				}
+				if a.Source != "node-a" || a.Target != "node-b" || a.Duration < 10*time.Second || a.Duration > 11*time.Second {
+					t.Fatalf("told %+v", a)
+				}
+			}
+		})
+	}
+}
+
+func TestMigrationTimesOutByItself(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.told = nil
+	st.sleep(298 * time.Second)
+	st.wantTold()
+	st.sleep(2 * time.Second)
+	st.wantTold(MigrationTimedOut)
+	if st.s.Migrating() {
+		t.Fatal("counted as under way after its outcome was told")
+	}
+	// Nothing is revoked, and what comes later is no second outcome.
+	st.wantGranted("node-a", "node-b")
+	st.sleep(time.Hour)
+	st.wantTold()
+	st.unpublish("node-a", "")
+	st.finish()
+	st.wantTold(Detached)
+	// The next migration is another one.
+	st.attach(AccessShared, "node-c")
+	st.wantTold(Attached, MigrationStarted)
+	st.unpublish("node-b", "")
+	st.finish()
+	st.wantTold(Detached, MigrationCompleted)
+}
+
+func TestTimeoutIsToldWhenTheBoxIsBack(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.told = nil
+	st.now = st.s.Deadline()
+	st.do(Tick{})
+	st.fail(ErrUnavailable)
+	st.wantTold()
+	st.sleep(time.Minute)
+	st.wantTold(MigrationTimedOut)
+	st.wantIdle()
+}
+
+// A restart at any point finds the same migration: the order, the start, the deadline, and
+// whether its outcome was told.
+func TestRestartChangesNothingAboutAMigration(t *testing.T) {
+	for _, untilRestart := range []time.Duration{0, 100 * time.Second, 400 * time.Second} {
+		t.Run(untilRestart.String(), func(t *testing.T) {
+			st := newStage(t, FencingEpoch)
+			st.attach(AccessShared, "node-a", "node-b")
+			st.sleep(untilRestart)
+			before, _ := st.s.vol.Ledger.migration()
+			told := st.told
+			st.told = nil
+
+			st.restart(testRules)
+			st.do(Observed{})
+			st.finish()
+			after, ok := st.s.vol.Ledger.migration()
+			if !ok || before != after {
+				t.Fatalf("migration %+v, before the restart %+v", after, before)
+			}
+			st.sleep(time.Hour)
+			timeouts := 0
+			for _, a := range append(told, st.told...) {
+				if a.Kind == MigrationTimedOut {
+					timeouts++
+				}
+			}
+			if timeouts != 1 {
+				t.Fatalf("the timeout was told %d times", timeouts)
+			}
+		})
+	}
+}
+
+func TestReadersAreNoMigration(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessReader, "node-a", "node-b")
+	st.wantTold(Attached, Attached)
+	if st.s.Migrating() || !st.s.Deadline().IsZero() {
+		t.Fatal("a read-only volume on two nodes was taken for a migration")
+	}
+}
+
+func TestGrantTimesKeepTheirOrderWhenTheClockDoesNot(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a")
+	st.now = st.now.Add(-time.Hour)
+	w := st.publish("node-b", AccessShared)
+	st.finish()
+	st.wantReply(w, nil)
+	g := st.row.Ledger.Grants
+	if g[1].At <= g[0].At {
+		t.Fatalf("grants %+v", g)
+	}
+}

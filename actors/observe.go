@@ -1,0 +1,75 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"errors"
+	"fmt"
+)
+
+// doneRead takes the row that was read.
+func (m *machine) doneRead(ev Done) {
+	if ev.Err != nil {
+		m.s.backoff.fail(m.now)
+		m.replyAll(m.unread(ev.Err))
+		return
+	}
+	first := m.s.readAt.IsZero()
+	m.s.known, m.s.look, m.s.readAt = true, false, m.now
+	m.s.backoff = backoff{}
+	if m.s.settling != nil {
+		return // what was read decides nothing: the settlement writes, then reads back
+	}
+	m.adopt(ev.Volume, first)
+}
+
+// unread says that a row could not be read. Whatever the reason, nothing was changed by trying.
+func (m *machine) unread(err error) error {
+	if errors.Is(err, ErrPrecondition) || errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("read the row of volume %s: %w", m.s.id, err)
+	}
+	return fmt.Errorf("read the row of volume %s: %v: %w", m.s.id, err, ErrUnavailable) //nolint:errorlint // the kind is the read's, whatever the cause's was
+}
+
+// adopt takes a row as the box's state, or begins to settle it where it cannot stand as it is.
+func (m *machine) adopt(read Volume, first bool) {
+	remembered := m.s.vol
+	if !first && m.lost(remembered, read) {
+		// The box forgot writes that it had acknowledged and that nodes were told of: it came back
+		// with an older configuration. The actor's memory is the truth.
+		// Hosts of the older rows may have come back meanwhile, so the export is bounced.
+		m.settleNow(m.s.rowFor(remembered.Ledger), remembered.Ledger.Gen)
+		m.s.settling.bounce = len(remembered.Ledger.Grants) > 0 && remembered.Ledger.Fencing != FencingNone
+		return
+	}
+	m.s.vol = read
+	m.s.epoch = max(m.s.epoch, read.Ledger.Epoch)
+	if m.ours() != nil {
+		return // requests are refused; nothing of it is ours to mend
+	}
+	switch {
+	case read.Ledger.Off:
+		// A bounce was cut short with the export off: finish it.
+		l := read.Ledger
+		l.Off = false
+		m.settleNow(m.s.rowFor(l), l.Gen)
+	case first && m.now.Before(m.s.rules.Quiet):
+		// A command of an earlier process may still land: see that the row stands until then.
+		m.s.settling = &settlement{
+			row: rowOf(read), blind: true, gen: read.Ledger.Gen, acked: true, due: m.s.rules.Quiet,
+		}
+	}
+}
+
+// lost reports whether the row that was read is from before one that the box had acknowledged.
+func (m *machine) lost(remembered, read Volume) bool {
+	return remembered.Exists && remembered.Ours && read.Exists && read.Ours &&
+		remembered.Ledger.Cluster == m.s.rules.Cluster && read.Ledger.Cluster == m.s.rules.Cluster &&
+		read.Ledger.Gen < remembered.Ledger.Gen
+}
+
+// rowOf returns the part of a volume's row that grants and revokes write.
+func rowOf(v Volume) Row {
+	return Row{Export: v.Export, NQN: v.NQN, AllowHost: v.AllowHost, Ledger: v.Ledger}
+}

@@ -1,0 +1,191 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"testing"
+	"time"
+)
+
+func TestFirstGrantExportsUnderANewEpoch(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.wantGranted("node-a")
+	st.wantTold(Attached)
+	first := st.row
+	if !first.Export || first.NQN != NQN(testPrefix, testVolume, first.Ledger.Epoch) || first.Ledger.Epoch == 0 {
+		t.Fatalf("row after the first grant: %+v", first)
+	}
+	if w := st.unpublish("node-a", ""); st.pending == nil {
+		t.Fatal("no revoke")
+	} else {
+		st.finish()
+		st.wantReply(w, nil)
+	}
+	if st.row.Export {
+		t.Fatal("exported after the last revoke")
+	}
+	st.attach(AccessSingle, "node-b")
+	if st.row.Ledger.Epoch <= first.Ledger.Epoch || st.row.NQN == first.NQN {
+		t.Fatalf("the epoch was used again: %v after %v", st.row.Ledger.Epoch, first.Ledger.Epoch)
+	}
+}
+
+func TestEpochIsNewEvenIfTheClockStandsStill(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	seen := map[Token]bool{}
+	for range 3 {
+		w := st.publish("node-a", AccessSingle)
+		st.finish()
+		st.wantReply(w, nil)
+		if seen[st.row.Ledger.Epoch] {
+			t.Fatalf("epoch %v twice", st.row.Ledger.Epoch)
+		}
+		seen[st.row.Ledger.Epoch] = true
+		st.unpublish("node-a", "")
+		st.finish()
+	}
+}
+
+func TestRepeatedPublishWritesNothing(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a")
+	writes := len(st.sent)
+	w := st.publish("node-a", AccessShared)
+	st.finish()
+	st.wantReply(w, nil)
+	if len(st.sent) != writes {
+		t.Fatalf("%d writes for a repeated publish", len(st.sent)-writes)
+	}
+	if got := st.replies[w].Volume; !got.shows(rowOf(st.row)) {
+		t.Fatalf("answered %+v, the box shows %+v", got, st.row)
+	}
+}
+
+func TestRepeatedPublishMendsARowThatSomebodyChanged(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.row.Export = false
+	st.do(Observed{})
+	st.finish()
+	w := st.publish("node-a", AccessSingle)
+	st.finish()
+	st.wantReply(w, nil)
+	if !st.row.Export {
+		t.Fatal("answered success for a volume that is not exported")
+	}
+}
+
+func TestExclusion(t *testing.T) {
+	tests := []struct {
+		name    string
+		granted []NodeID
+		held    Access
+		node    NodeID
+		asked   Access
+		want    error
+	}{
+		{"RWO second node", []NodeID{"node-a"}, AccessSingle, "node-b", AccessSingle, ErrPrecondition},
+		{"RWO same node, other mode", []NodeID{"node-a"}, AccessSingle, "node-a", AccessShared, ErrExists},
+		{"ROX third node", []NodeID{"node-a", "node-b"}, AccessReader, "node-c", AccessReader, nil},
+		{"ROX beside a writer", []NodeID{"node-a"}, AccessSingle, "node-b", AccessReader, ErrPrecondition},
+		{"writer beside ROX", []NodeID{"node-a"}, AccessReader, "node-b", AccessSingle, ErrPrecondition},
+		{"RWX beside RWO", []NodeID{"node-a"}, AccessSingle, "node-b", AccessShared, ErrPrecondition},
+		{"RWX second node", []NodeID{"node-a"}, AccessShared, "node-b", AccessShared, nil},
+		{"RWX third node", []NodeID{"node-a", "node-b"}, AccessShared, "node-c", AccessShared, ErrPrecondition},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			st := newStage(t, FencingEpoch)
+			st.attach(tt.held, tt.granted...)
+			writes := len(st.sent)
+			w := st.publish(tt.node, tt.asked)
+			st.finish()
+			st.wantReply(w, tt.want)
+			if tt.want != nil {
+				st.wantGranted(tt.granted...)
+				if len(st.sent) != writes {
+					t.Fatal("a refused publish wrote to the box")
+				}
+			}
+		})
+	}
+}
+
+func TestConflictIsToldOnceNotOncePerRetry(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.wantTold(Attached)
+	for range 3 {
+		st.wantReply(st.publish("node-b", AccessSingle), ErrPrecondition)
+	}
+	st.wantTold(Conflict)
+	// When the holder has changed, a conflict is news again.
+	st.unpublish("node-a", "")
+	st.finish()
+	st.attach(AccessSingle, "node-c")
+	st.told = nil
+	st.wantReply(st.publish("node-b", AccessSingle), ErrPrecondition)
+	st.wantTold(Conflict)
+}
+
+func TestPublishOfARowThatIsNotOurs(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Volume)
+		want   error
+	}{
+		{"no row", func(v *Volume) { *v = Volume{ID: testVolume} }, ErrNotFound},
+		{"no ledger", func(v *Volume) { v.Ours, v.Ledger = false, Ledger{} }, ErrPrecondition},
+		{"another cluster's", func(v *Volume) { v.Ledger.Cluster = "ba9876543210" }, ErrPrecondition},
+		{"an NQN that does not name it", func(v *Volume) { v.NQN = "nqn.2000-02.com.example:other" }, ErrPrecondition},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			st := newStage(t, FencingEpoch)
+			tt.change(&st.row)
+			w := st.publish("node-a", AccessSingle)
+			st.finish()
+			st.wantReply(w, tt.want)
+			if len(st.sent) != 0 {
+				t.Fatalf("wrote %+v", st.sent)
+			}
+		})
+	}
+}
+
+func TestRequestsWaitForTheRow(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	w := st.publish("node-a", AccessSingle)
+	if _, ok := st.pending.(ReadRow); !ok {
+		t.Fatalf("%#v in flight, want the row to be read first", st.pending)
+	}
+	st.wantNoReply(w)
+	st.fail(ErrUnavailable)
+	st.wantReply(w, ErrUnavailable)
+	st.wantIdle()
+}
+
+func TestAnOldRowIsReadAgain(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.sleep(testRules.Fresh + time.Second)
+	st.publish("node-a", AccessSingle)
+	if _, ok := st.pending.(ReadRow); !ok {
+		t.Fatalf("%#v in flight, want the row to be read again", st.pending)
+	}
+	st.finish()
+}
+
+func TestRefusedGrantLeavesNothing(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	w := st.publish("node-a", AccessSingle)
+	st.answer() // the read
+	st.fail(ErrPrecondition)
+	st.finish()
+	st.wantReply(w, ErrPrecondition)
+	st.wantGranted()
+	st.wantTold()
+	st.wantIdle()
+}

@@ -1,0 +1,145 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Reconcile asks that the box's rows be compared with the actors, as after a reconnect, when the
+// box may have come back with an older configuration. It does not wait.
+func (s *Supervisor) Reconcile() {
+	select {
+	case s.reconcile <- struct{}{}:
+	default: // one is owed already
+	}
+}
+
+// keepReconciled reconciles whenever asked, and again until the box has answered, until ctx is
+// done.
+func (s *Supervisor) keepReconciled(ctx context.Context) {
+	var retry <-chan time.Time
+	var tries backoff
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.reconcile:
+		case <-retry:
+		}
+		if err := s.observeAll(ctx); err != nil {
+			s.cfg.Logger.Warn("the box's volumes could not be listed, trying again", "error", err)
+			tries.fail(time.Now())
+			retry = time.After(time.Until(tries.until))
+			continue
+		}
+		retry, tries = nil, backoff{}
+	}
+}
+
+// observeAll has every actor read its row again, and starts the actors of volumes with a task of
+// their own: a migration whose time runs, a bounce that was cut short. All others are rebuilt
+// when they are asked for.
+func (s *Supervisor) observeAll(ctx context.Context) error {
+	rows, err := s.cfg.Box.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range rows {
+		if !v.Ours || v.Ledger.Cluster != s.cfg.Cluster {
+			continue
+		}
+		if mg, ok := v.Ledger.migration(); v.Ledger.Off || (ok && !mg.told) {
+			s.observe(v.ID)
+		}
+	}
+	for _, id := range s.live() {
+		s.observe(id)
+	}
+	return nil
+}
+
+// observe tells a volume's actor to look at the box, starting it if need be.
+func (s *Supervisor) observe(id VolumeID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.actor(id)
+	if a == nil {
+		return
+	}
+	select {
+	case a.observed <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+func (s *Supervisor) live() []VolumeID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := make([]VolumeID, 0, len(s.byID))
+	for id := range s.byID {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Stats is a snapshot of all actors for gauges. Taking it never waits for the box.
+type Stats struct {
+	Actors      int
+	Migrating   int           // volumes granted to two nodes whose outcome was not told
+	Unresolved  int           // volumes with a write whose outcome is not known
+	Quarantined int           // volumes out of service after panics
+	Waiting     int           // operations that wait or run
+	Oldest      time.Duration // the age of the oldest of them
+}
+
+// Stats returns the present figures.
+func (s *Supervisor) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{Actors: len(s.byID)}
+	now := time.Now()
+	for _, a := range s.byID {
+		snap := a.snap.Load()
+		st.Migrating += count(snap.migrating)
+		st.Unresolved += count(snap.unresolved)
+		st.Quarantined += count(snap.quarantine)
+		st.Waiting += snap.waiting + len(a.mailbox)
+		if !snap.oldest.IsZero() {
+			st.Oldest = max(st.Oldest, now.Sub(snap.oldest))
+		}
+	}
+	return st
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// announce passes an announcement on. A migration that ends gets a span of its own, so that trace,
+// event, counter and histogram tell the same.
+func (s *Supervisor) announce(a Announcement) {
+	switch a.Kind {
+	case MigrationCompleted, MigrationFailed, MigrationTimedOut:
+		_, span := s.cfg.Tracer.Start(s.work, "volume.migration", trace.WithNewRoot(),
+			trace.WithTimestamp(a.At.Add(-a.Duration)),
+			trace.WithAttributes(volumeAttr(a.Volume),
+				attribute.String("rds_csi.migration.source", string(a.Source)),
+				attribute.String("rds_csi.migration.target", string(a.Target)),
+				attribute.String("rds_csi.migration.outcome", a.Kind.String())))
+		span.End(trace.WithTimestamp(a.At))
+	}
+	s.cfg.Logger.Info("announced", "kind", a.Kind.String(), "volume-id", string(a.Volume), "node-id", string(a.Node),
+		"source", string(a.Source), "target", string(a.Target), "duration", a.Duration, "reason", a.Reason)
+	if s.cfg.Announcer != nil {
+		s.cfg.Announcer.Announce(a)
+	}
+}

@@ -1,0 +1,176 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A settlement is the way from a write whose answer was lost back to certainty. Such a write may
+// land at any time, even after a read-back showed the old row. So the row is written again with a
+// higher gen until the box acknowledges that, and read back once the lost write's time is over;
+// if it does not stand, all over again.
+//
+// While it lasts nobody is granted anything, and an unpublish is answered only at its end.
+type settlement struct {
+	row Row    // what the box shall show: no more rights than were granted and not asked back
+	gen uint64 // the highest that was sent
+
+	// blind says that the row which is found at the end is the truth, because what was in doubt was
+	// not a write of this process, or not of the ledger.
+	blind bool
+
+	// bounce says that the export must go off once more before it may be taken for certain that a
+	// lost node is fenced. Until bounceAt the row is kept on for the survivor's sake.
+	bounce   bool
+	bounceAt time.Time
+
+	acked bool      // row was acknowledged with gen
+	due   time.Time // of the next step
+	tries backoff
+
+	held   []request    // unpublishes to be answered at the end
+	toTell []announcing // to be told when row is acknowledged
+}
+
+// settleNow begins a settlement that writes at once. gen is the highest that was sent.
+func (m *machine) settleNow(row Row, gen uint64) {
+	m.s.settling = &settlement{row: row, gen: gen, due: m.now}
+}
+
+// settleLater begins the settlement of an exclusive operation. Whatever becomes of the disk shows
+// when its time is over.
+func (m *machine) settleLater() {
+	m.s.settling = &settlement{
+		row: rowOf(m.s.vol), blind: true, gen: m.s.vol.Ledger.Gen,
+		acked: true, due: m.now.Add(m.s.rules.CommandTimeout),
+	}
+}
+
+// bounceAgain notes that the export is to be bounced, not before a point in time.
+func (st *settlement) bounceAgain(at time.Time) { st.bounce, st.bounceAt = true, at }
+
+// settle takes the next step if it is due, and reports whether it took one.
+func (m *machine) settle() bool {
+	st := m.s.settling
+	if m.now.Before(st.due) {
+		return false
+	}
+	var leader Waiter
+	if len(st.held) > 0 {
+		leader = st.held[0].leader()
+	}
+	switch {
+	case st.bounce && !m.now.Before(st.bounceAt):
+		m.revokeRows(inflightSettle, leader, m.bounced(st.row.Ledger)...)
+	case st.acked && st.bounce:
+		st.due = st.bounceAt
+		return false
+	case st.acked:
+		m.start(inflightVerify, ReadRow{For: leader})
+		return true
+	default:
+		m.revokeRows(inflightSettle, leader, st.row)
+	}
+	st.row = m.s.sent.last()
+	st.gen = st.row.Ledger.Gen
+	return true
+}
+
+// hold keeps an unpublish until the settlement ends, and sees that its node is written off.
+func (m *machine) hold(r request) {
+	st := m.s.settling
+	before := st.row.Ledger
+	l := before.without(r.node)
+	if len(l.Grants) != len(before.Grants) {
+		l.Told = outcomeTold(before, l)
+		st.toTell = append(st.toTell, departures(before, l, r.since)...)
+		if bounces(before, l, r.lost) {
+			st.bounceAgain(m.bounceAfter(l))
+		}
+		st.row = m.s.rowFor(l)
+		st.blind, st.acked = false, false
+	}
+	if !st.acked {
+		st.due = m.now // somebody waits: do not sit out the backoff
+	}
+	st.held = append(st.held, r)
+}
+
+// bounceAfter returns when the export may be bounced again without losing a survivor that is
+// still reconnecting from the last time.
+func (m *machine) bounceAfter(l Ledger) time.Time {
+	if l.Bounce == 0 {
+		return m.now
+	}
+	return later(m.now, l.Bounce.Time().Add(m.s.rules.BounceGap))
+}
+
+// doneSettle takes the box's answer to the settlement's write.
+func (m *machine) doneSettle(err error) {
+	st := m.s.settling
+	switch {
+	case err == nil:
+		m.acknowledged(st.row)
+		st.acked, st.tries = true, backoff{}
+		if st.bounce && len(m.s.sent.Rows) == 1 {
+			st.due = st.bounceAt // the survivor is served meanwhile
+			return
+		}
+		st.bounce = false
+		m.tell(st.toTell)
+		st.toTell = nil
+		// The lost write was given up before this one was sent.
+		st.due = m.now.Add(m.s.rules.CommandTimeout)
+	case unknown(err) || errors.Is(err, ErrUnavailable):
+		if unknown(err) && len(m.s.sent.Rows) > 1 {
+			// It may have happened, or half of it, or may yet: the survivor is served first.
+			st.bounceAgain(m.now.Add(m.s.rules.BounceGap))
+			st.acked = false
+		}
+		m.settleAgain(fmt.Errorf("settle volume %s: %w", m.s.id, err))
+	default:
+		// The box refuses: the row is gone, or another cluster's. What is there at the end stands.
+		st.bounce, st.blind, st.acked = false, true, true
+		st.due = m.now.Add(m.s.rules.CommandTimeout)
+	}
+}
+
+// settleAgain postpones the settlement. Who waits for it is answered: the outcome is not known.
+func (m *machine) settleAgain(err error) {
+	st := m.s.settling
+	st.tries.fail(m.now)
+	st.due = st.tries.until
+	for _, r := range st.held {
+		m.reply(r, unresolved(err))
+	}
+	st.held = nil
+}
+
+// doneVerify takes the read-back.
+func (m *machine) doneVerify(ev Done) {
+	st := m.s.settling
+	if ev.Err != nil {
+		m.settleAgain(m.unread(ev.Err))
+		return
+	}
+	if st.blind || !ev.Volume.Exists || !ev.Volume.Ours || ev.Volume.shows(st.row) {
+		m.settled(ev.Volume)
+		return
+	}
+	// The lost write landed after ours, or somebody else wrote.
+	st.gen = max(st.gen, ev.Volume.Ledger.Gen)
+	st.acked, st.due = false, m.now
+}
+
+// settled ends the settlement with the row as it stands. The requests that it held are decided
+// again: a row that was not ours to choose may still grant their nodes.
+func (m *machine) settled(v Volume) {
+	m.s.queue = append(m.s.settling.held, m.s.queue...)
+	m.s.settling = nil
+	m.s.known, m.s.readAt = true, m.now
+	m.adopt(v, false)
+}

@@ -1,0 +1,225 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"testing"
+	"time"
+)
+
+func TestNothingIsGrantedWhileAWriteIsUnresolved(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	w := st.publish("node-a", AccessSingle)
+	st.answer() // the read
+	st.lose(0)
+	st.wantReply(w, ErrUnresolved)
+
+	w = st.publish("node-b", AccessSingle)
+	expand := st.exclusive(OpExpand, "2")
+	st.finish() // the row is written again and acknowledged, but the lost write may land yet
+	st.wantReply(w, ErrUnavailable)
+	st.wantReply(expand, ErrUnavailable)
+	st.wantReply(st.publish("node-b", AccessSingle), ErrUnavailable)
+	st.sleep(testRules.CommandTimeout)
+	st.wantGranted()
+	st.attach(AccessSingle, "node-b")
+	st.wantTold(Attached)
+}
+
+func TestALostGrantThatLandsLateIsTakenBack(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.publish("node-a", AccessSingle)
+	st.answer()
+	st.lose(0)
+	st.finish()
+	st.landLate() // over the row that was written since
+	st.wantGranted("node-a")
+	st.settle()
+	st.wantGranted()
+	if st.row.Export {
+		t.Fatal("exported to a node that was never told")
+	}
+	// The epoch of the lost grant is burnt.
+	burnt := st.s.epoch
+	st.attach(AccessSingle, "node-a")
+	if st.row.Ledger.Epoch <= burnt {
+		t.Fatal("the epoch of a lost grant was used again")
+	}
+}
+
+// An unpublish must not answer success while a lost grant of another node may still land and bring
+// back a row in which the node has its right.
+func TestUnpublishWaitsForTheSettlement(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a")
+	st.publish("node-b", AccessShared)
+	st.lose(0)
+	w := st.unpublish("node-a", "")
+	st.finish()
+	st.wantNoReply(w)
+	again := st.unpublish("node-a", "")
+	if st.joined[again] != w {
+		t.Fatal("the retry did not join")
+	}
+	st.landLate()
+	st.wantGranted("node-a", "node-b")
+	st.settle()
+	st.wantReply(w, nil)
+	st.wantReply(again, nil)
+	st.wantGranted()
+	if st.row.Export {
+		t.Fatal("exported after an unpublish that answered success")
+	}
+	st.wantTold(Attached, Detached)
+	st.wantIdle()
+}
+
+func TestUnpublishAlwaysWritesWhileUnresolved(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	w := st.unpublish("node-a", "")
+	st.lose(1) // it landed, but nobody knows
+	st.wantReply(w, ErrUnresolved)
+	st.fail(ErrUnavailable) // and the box is away
+	writes := len(st.sent)
+	w = st.unpublish("node-a", "")
+	if len(st.sent) != writes+1 {
+		t.Fatal("the retry did not write")
+	}
+	st.finish()
+	st.wantNoReply(w)
+	st.settle()
+	st.wantReply(w, nil)
+	st.wantGranted()
+}
+
+func TestHeldUnpublishIsAnsweredWhenTheBoxIsAway(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.unpublish("node-a", "")
+	st.lose(0)
+	st.fail(ErrUnavailable)
+	w := st.unpublish("node-a", "")
+	st.fail(ErrUnavailable)
+	st.wantReply(w, ErrUnresolved)
+	st.settle()
+	st.wantGranted()
+	st.wantTold(Attached, Detached)
+}
+
+// A bounce whose answers were lost may have happened or not. The survivor is served at once; the
+// lost node counts as fenced only after another bounce, far enough from the first.
+func TestALostBounceIsRepeated(t *testing.T) {
+	for landed := range 3 {
+		st := newStage(t, FencingHost)
+		st.attach(AccessShared, "node-a", "node-b")
+		w := st.unpublish("node-a", "gone")
+		st.lose(landed)
+		st.wantReply(w, ErrUnresolved)
+		st.finish()
+		if !st.row.Export {
+			t.Fatalf("%d rows landed: the survivor is not served", landed)
+		}
+		w = st.unpublish("node-a", "gone")
+		st.sleep(testRules.BounceGap - time.Second)
+		st.wantNoReply(w)
+		st.sleep(2 * time.Second)
+		bounced := st.sent[len(st.sent)-1]
+		if len(bounced.Rows) != 2 {
+			t.Fatalf("%d rows landed: no second bounce, but %+v", landed, bounced)
+		}
+		st.settle()
+		st.wantReply(w, nil)
+		st.wantGranted("node-b")
+	}
+}
+
+func TestALostNodeIsBouncedOffEvenWhileUnresolved(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.now = st.s.Deadline()
+	st.do(Tick{})
+	st.lose(0) // the ledger's entry of the timeout
+	st.finish()
+	w := st.unpublish("node-a", "gone")
+	if got, _ := writeOf(st.pending); len(got.Rows) != 2 {
+		t.Fatalf("a lost node was revoked by %+v", got)
+	}
+	st.settle()
+	st.wantReply(w, nil)
+	st.wantGranted("node-b")
+	st.wantTold(Attached, Attached, MigrationStarted, MigrationTimedOut, Detached)
+}
+
+// The box came back from a reboot without its last seconds of configuration.
+func TestAnOlderRowIsNotBelieved(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a")
+	older := st.row
+	st.attach(AccessShared, "node-b")
+	st.unpublish("node-a", "")
+	st.finish()
+	newest := st.row
+	st.row = older
+	st.do(Observed{})
+	st.settle()
+	st.wantGranted("node-b")
+	if !st.row.Export || st.row.NQN != newest.NQN || st.row.AllowHost != newest.AllowHost {
+		t.Fatalf("the box shows %+v, want what was acknowledged: %+v", st.row, newest)
+	}
+	if w := st.sent[len(st.sent)-1]; len(w.Rows) != 2 {
+		t.Fatal("the host of the older row was left connected")
+	}
+}
+
+// After a crash a command of the earlier process may land; until that is over nothing is granted,
+// and the row that stands then is the truth.
+func TestAStartWaitsForTheEarlierProcess(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a")
+	_, effects := Step(st.s, st.now, Publish{Waiter: 99, Node: "node-b", Access: AccessShared})
+	write, _ := writeOf(effects[0])
+
+	rules := testRules
+	rules.Quiet = st.now.Add(testRules.CommandTimeout)
+	st.restart(rules)
+	w := st.publish("node-c", AccessShared)
+	st.finish()
+	st.wantReply(w, ErrUnavailable)
+	off := st.unpublish("node-b", "")
+	st.land(write.Rows[0])
+	st.settle()
+	// It landed, so it was a grant, and the unpublish took it back.
+	st.finish()
+	st.wantReply(off, nil)
+	st.wantGranted("node-a")
+	st.attach(AccessShared, "node-c")
+}
+
+func TestAnExclusiveOperationWithoutAnAnswer(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	w := st.exclusive(OpDelete, "")
+	st.answer() // the read
+	st.fail(ErrUnresolved)
+	st.wantReply(w, ErrUnresolved)
+	st.wantReply(st.publish("node-a", AccessSingle), ErrUnavailable)
+	st.row = Volume{ID: testVolume} // it lands
+	st.settle()
+	w = st.publish("node-a", AccessSingle)
+	st.finish()
+	st.wantReply(w, ErrNotFound)
+}
+
+func TestASettlementEndsWhenTheRowIsGone(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.unpublish("node-a", "")
+	st.lose(0)
+	st.row = Volume{ID: testVolume}
+	st.fail(ErrNotFound)
+	w := st.unpublish("node-a", "")
+	st.settle()
+	st.wantReply(w, nil)
+	st.wantIdle()
+}

@@ -1,0 +1,314 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+)
+
+const (
+	testVolume  = VolumeID("pvc-0b5e1d4e-3b1c-4f0e-9a57-2f0d6f6d0a11")
+	testCluster = "0123456789ab"
+	testPrefix  = "nqn.2000-02.com.mikrotik"
+)
+
+var testRules = Rules{
+	Cluster: testCluster, CommandTimeout: 10 * time.Second,
+	BounceGap: 30 * time.Second, Fresh: 30 * time.Second,
+}
+
+var testStart = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// A stage plays one volume's Step against a box row, one event at a time. Its verbs are what
+// happens in the world; its wants are what must be seen.
+type stage struct {
+	t   testing.TB
+	s   State
+	now time.Time
+
+	row     Volume    // what the box shows
+	pending Effect    // the effect in flight
+	lost    []lostRow // writes that may land yet
+	sent    []Write
+
+	tickets Waiter
+	replies map[Waiter]Reply
+	joined  map[Waiter]Waiter
+	told    []Announcement
+}
+
+// A lostRow is a row of a write that was given up at a point in time.
+type lostRow struct {
+	row Row
+	at  time.Time
+}
+
+// newStage begins with a volume as CreateVolume leaves it.
+func newStage(t testing.TB, fencing Fencing) *stage {
+	st := &stage{
+		t: t, now: testStart, s: NewState(testVolume, testRules),
+		replies: map[Waiter]Reply{}, joined: map[Waiter]Waiter{},
+	}
+	st.row = created(fencing)
+	return st
+}
+
+func created(fencing Fencing) Volume {
+	return Volume{
+		ID: testVolume, Exists: true, Size: 1 << 30, Port: 4420, NQN: NQN(testPrefix, testVolume, 0), Ours: true,
+		Ledger: Ledger{Cluster: testCluster, Gen: 1, Fencing: fencing, Timeout: 300},
+	}
+}
+
+// restart begins anew with what the box shows, as a new process does.
+func (st *stage) restart(rules Rules) {
+	st.s, st.pending = NewState(testVolume, rules), nil
+}
+
+// do feeds one event to Step and sorts what it wants done.
+func (st *stage) do(ev Event) {
+	st.t.Helper()
+	before := st.s.clone()
+	s, effects := Step(st.s, st.now, ev)
+	if !reflect.DeepEqual(before, st.s.clone()) {
+		st.t.Fatalf("Step changed its input on %#v", ev)
+	}
+	st.s = s
+	for _, e := range effects {
+		st.note(e)
+	}
+	if at := s.Deadline(); !at.IsZero() && at.Before(st.now) {
+		st.t.Fatalf("deadline %v has passed and nothing was done", at)
+	}
+}
+
+func (st *stage) note(e Effect) {
+	switch e := e.(type) {
+	case Reply:
+		if _, twice := st.replies[e.Waiter]; twice {
+			st.t.Fatalf("waiter %d was answered twice", e.Waiter)
+		}
+		st.replies[e.Waiter] = e
+	case Joined:
+		st.joined[e.Waiter] = e.Leader
+	case Announce:
+		st.told = append(st.told, e.Announcement)
+	default:
+		if st.pending != nil {
+			st.t.Fatalf("%#v while %#v is in flight", e, st.pending)
+		}
+		st.pending = e
+		if w, ok := writeOf(e); ok {
+			st.sent = append(st.sent, w)
+		}
+	}
+}
+
+func writeOf(e Effect) (Write, bool) {
+	switch e := e.(type) {
+	case GrantRow:
+		return e.Write, true
+	case RevokeRow:
+		return e.Write, true
+	}
+	return Write{}, false
+}
+
+func (st *stage) publish(node NodeID, access Access) Waiter {
+	st.t.Helper()
+	st.tickets++
+	w := st.tickets
+	st.do(Publish{Waiter: w, Node: node, Access: access})
+	return w
+}
+
+func (st *stage) unpublish(node NodeID, lost string) Waiter {
+	st.t.Helper()
+	st.tickets++
+	w := st.tickets
+	st.do(Unpublish{Waiter: w, Node: node, Lost: lost})
+	return w
+}
+
+func (st *stage) exclusive(kind OpKind, key string) Waiter {
+	st.t.Helper()
+	st.tickets++
+	w := st.tickets
+	st.do(Exclusive{Waiter: w, Op: Operation{Kind: kind, Key: key}})
+	return w
+}
+
+// land makes the box carry out a row's write.
+func (st *stage) land(row Row) {
+	if !st.row.Exists {
+		return
+	}
+	st.row.Export, st.row.NQN, st.row.AllowHost, st.row.Ledger = row.Export, row.NQN, row.AllowHost, row.Ledger
+}
+
+// finish lets the box carry out and answer whatever is in flight, until nothing is.
+func (st *stage) finish() {
+	st.t.Helper()
+	for st.pending != nil {
+		st.answer()
+	}
+}
+
+// answer lets the box carry out and answer the effect in flight.
+func (st *stage) answer() {
+	st.t.Helper()
+	e := st.pending
+	st.pending = nil
+	if w, ok := writeOf(e); ok {
+		if !st.row.Exists {
+			st.do(Done{Err: ErrNotFound})
+			return
+		}
+		for _, row := range w.Rows {
+			st.land(row)
+		}
+	}
+	if run, ok := e.(Run); ok {
+		st.operate(run.Op)
+	}
+	st.do(Done{Volume: st.row})
+}
+
+// operate does an exclusive operation as the box would.
+func (st *stage) operate(op Operation) {
+	switch {
+	case op.Kind == OpDelete:
+		st.row = Volume{ID: testVolume}
+	case op.Kind == OpCreate && !st.row.Exists:
+		st.row = created(FencingHost)
+	}
+}
+
+// lose loses the answer to the write in flight: the first n of its rows land now, the others are
+// kept for landLate.
+func (st *stage) lose(n int) {
+	st.t.Helper()
+	w, ok := writeOf(st.pending)
+	if !ok {
+		st.t.Fatalf("%#v is in flight, want a write", st.pending)
+	}
+	st.pending = nil
+	for _, row := range w.Rows[:n] {
+		st.land(row)
+	}
+	for _, row := range w.Rows[n:] {
+		st.lost = append(st.lost, lostRow{row, st.now})
+	}
+	st.do(Done{Err: ErrUnresolved})
+}
+
+// fail answers the effect in flight with an error.
+func (st *stage) fail(err error) {
+	st.t.Helper()
+	if st.pending == nil {
+		st.t.Fatal("nothing is in flight")
+	}
+	st.pending = nil
+	st.do(Done{Volume: Volume{ID: testVolume}, Err: err})
+}
+
+// landLate makes the box carry out what was lost.
+func (st *stage) landLate() {
+	for _, l := range st.lost {
+		st.land(l.row)
+	}
+	st.lost = nil
+}
+
+// sleep lets time pass; timers fire when they are due, and the box answers at once.
+func (st *stage) sleep(d time.Duration) {
+	st.t.Helper()
+	end := st.now.Add(d)
+	for {
+		st.finish()
+		at := st.s.Deadline()
+		if at.IsZero() || at.After(end) {
+			break
+		}
+		st.now = at
+		st.do(Tick{})
+	}
+	st.now = end
+	st.finish()
+}
+
+// settle lets time pass until no write is unresolved.
+func (st *stage) settle() {
+	st.t.Helper()
+	for range 100 {
+		st.finish()
+		if !st.s.Unresolved() {
+			return
+		}
+		st.sleep(st.s.Deadline().Sub(st.now))
+	}
+	st.t.Fatal("the volume does not settle")
+}
+
+// attach publishes and lets the box answer.
+func (st *stage) attach(access Access, nodes ...NodeID) {
+	st.t.Helper()
+	for _, node := range nodes {
+		w := st.publish(node, access)
+		st.finish()
+		st.wantReply(w, nil)
+		st.now = st.now.Add(time.Second)
+	}
+}
+
+func (st *stage) wantReply(w Waiter, kind error) {
+	st.t.Helper()
+	r, ok := st.replies[w]
+	switch {
+	case !ok:
+		st.t.Fatalf("waiter %d was not answered", w)
+	case !errors.Is(r.Err, kind):
+		st.t.Fatalf("waiter %d got %v, want %v", w, r.Err, kind)
+	}
+}
+
+func (st *stage) wantNoReply(w Waiter) {
+	st.t.Helper()
+	if r, ok := st.replies[w]; ok {
+		st.t.Fatalf("waiter %d was answered (%v), want none yet", w, r.Err)
+	}
+}
+
+func (st *stage) wantGranted(nodes ...NodeID) {
+	st.t.Helper()
+	var got []NodeID
+	for _, g := range st.row.Ledger.Grants {
+		got = append(got, g.Node)
+	}
+	if !reflect.DeepEqual(got, nodes) {
+		st.t.Fatalf("the box grants %v, want %v", got, nodes)
+	}
+}
+
+func (st *stage) wantTold(kinds ...AnnouncementKind) {
+	st.t.Helper()
+	var got []AnnouncementKind
+	for _, a := range st.told {
+		got = append(got, a.Kind)
+	}
+	if !reflect.DeepEqual(got, kinds) {
+		st.t.Fatalf("told %v, want %v", got, kinds)
+	}
+	st.told = nil
+}
+
+func (st *stage) wantIdle() {
+	st.t.Helper()
+	if !st.s.Idle() {
+		st.t.Fatalf("the actor is not idle: %+v", st.s)
+	}
+}

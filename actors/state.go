@@ -1,0 +1,192 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"slices"
+	"time"
+)
+
+// Rules are what Step must know of its surroundings. They are the same for every volume of a
+// process.
+type Rules struct {
+	// Cluster is the 12 hex digits that this cluster's ledgers carry.
+	Cluster string
+	// CommandTimeout is the longest time for which a command whose answer was lost is taken to be
+	// able to land still, counted from when it was given up.
+	CommandTimeout time.Duration
+	// Quiet is when the last command of an earlier process can have landed. Until then a volume
+	// counts as unresolved. The zero time: there was no earlier process.
+	Quiet time.Time
+	// BounceGap is the least time between two bounces of one export: a survivor that is still
+	// reconnecting when its export goes off again may be lost (Linux 6.10 and later).
+	BounceGap time.Duration
+	// Fresh is how long a row that was read stands for the box's, when no write has failed since.
+	Fresh time.Duration
+}
+
+// Bounds on what waits for one volume.
+const (
+	maxQueue   = 16 // operations
+	maxWaiters = 64 // requests that wait for one operation
+)
+
+// A State is all that is known of one volume. It changes through Step alone.
+type State struct {
+	id    VolumeID
+	rules Rules
+
+	// vol is the row as the box acknowledged or showed it last. It is the actor's memory of who was
+	// told what, so that a row from before a lost write is recognized.
+	vol    Volume
+	known  bool      // vol may be acted on
+	look   bool      // the row is to be read even if nobody waits
+	readAt time.Time // when vol was read or written last
+	epoch  Token     // the newest epoch that was ever sent
+
+	inflight inflight
+	sent     Write        // by the GrantRow or RevokeRow in flight
+	again    bool         // Observed while an effect was in flight
+	queue    []request    // accepted, oldest first; the first one runs
+	settling *settlement  // a write whose outcome is not known
+	backoff  backoff      // of reads and of ledger entries that nobody waits for
+	refused  []NodeID     // whose conflict was told
+	toTell   []announcing // announced when the write in flight is acknowledged
+}
+
+// announcing is an announcement whose time and duration are known when the box has answered.
+type announcing struct {
+	a     Announcement
+	since time.Time
+}
+
+// inflight says which effect's Done is awaited.
+type inflight byte
+
+const (
+	inflightNone   inflight = iota
+	inflightRead            // the row, for whoever needs it
+	inflightGrant           // for queue[0]
+	inflightRevoke          // for queue[0]
+	inflightRun             // for queue[0]
+	inflightSettle          // for settling
+	inflightVerify          // the read-back of settling
+	inflightRecord          // a migration's timeout, for the ledger
+)
+
+// NewState returns the state of a volume of which nothing is known yet.
+func NewState(id VolumeID, rules Rules) State {
+	return State{id: id, rules: rules, vol: Volume{ID: id}}
+}
+
+// clone returns a copy that shares nothing that Step changes.
+func (s State) clone() State {
+	s.vol.Ledger.Grants = slices.Clone(s.vol.Ledger.Grants)
+	s.queue = cloneRequests(s.queue)
+	s.refused = slices.Clone(s.refused)
+	s.toTell = slices.Clone(s.toTell)
+	s.sent.Rows = cloneRows(s.sent.Rows)
+	if s.settling != nil {
+		c := *s.settling
+		c.row.Ledger.Grants = slices.Clone(c.row.Ledger.Grants)
+		c.held = cloneRequests(c.held)
+		c.toTell = slices.Clone(c.toTell)
+		s.settling = &c
+	}
+	return s
+}
+
+// Deadline returns when the next Tick is due, and the zero time if none is.
+func (s State) Deadline() time.Time {
+	var at time.Time
+	arm := func(t time.Time) {
+		if at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	if s.inflight != inflightNone {
+		return at // Done comes first, and everything is looked at again then
+	}
+	if !s.known && s.look {
+		arm(s.backoff.until)
+	}
+	if s.settling != nil {
+		arm(s.settling.due)
+	}
+	if m, ok := s.vol.Ledger.migration(); s.known && s.settling == nil && ok && !m.told {
+		arm(later(m.deadline, s.backoff.until))
+	}
+	return at
+}
+
+// Idle reports whether nothing is lost when the actor ends: nothing waits, runs or is owed.
+func (s State) Idle() bool {
+	return s.inflight == inflightNone && len(s.queue) == 0 && s.settling == nil && s.Deadline().IsZero()
+}
+
+// Unresolved reports whether a write's outcome is not known.
+func (s State) Unresolved() bool { return s.settling != nil }
+
+// Migrating reports whether the volume is granted to two nodes and no outcome has been told.
+func (s State) Migrating() bool {
+	m, ok := s.vol.Ledger.migration()
+	return ok && !m.told
+}
+
+// Waiting returns how many operations wait or run, and since when the oldest does.
+func (s State) Waiting() (n int, since time.Time) {
+	n = len(s.queue)
+	if n > 0 {
+		since = s.queue[0].since
+	}
+	if s.settling != nil {
+		for _, r := range s.settling.held {
+			n++
+			if since.IsZero() || r.since.Before(since) {
+				since = r.since
+			}
+		}
+	}
+	return n, since
+}
+
+// Volume returns the row as the box acknowledged or showed it last.
+func (s State) Volume() Volume {
+	v := s.vol
+	v.Ledger.Grants = slices.Clone(v.Ledger.Grants)
+	return v
+}
+
+func cloneRows(rows []Row) []Row {
+	rows = slices.Clone(rows)
+	for i := range rows {
+		rows[i].Ledger.Grants = slices.Clone(rows[i].Ledger.Grants)
+	}
+	return rows
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// A backoff spaces the attempts at something that nobody waits for.
+type backoff struct {
+	failures int
+	until    time.Time
+}
+
+// The spacing doubles from the first to the last of these.
+const (
+	firstBackoff = time.Second
+	lastBackoff  = 30 * time.Second
+)
+
+func (b *backoff) fail(now time.Time) {
+	d := min(firstBackoff<<min(b.failures, 10), lastBackoff)
+	b.failures++
+	b.until = now.Add(d)
+}
