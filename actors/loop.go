@@ -246,5 +246,18 @@ func (a *actor) joined(j Joined) {
 	if retry.span != nil && leader.span != nil {
 		retry.span.AddLink(trace.Link{SpanContext: leader.span.SpanContext()})
 	}
-	a.sup.cfg.Hooks.joined()
+	a.sup.cfg.Hooks.joined(operationOf(retry.ev))
+}
+
+// operationOf names what a request asks for.
+func operationOf(ev Event) string {
+	switch ev := ev.(type) {
+	case Publish:
+		return "publish"
+	case Unpublish:
+		return "unpublish"
+	case Exclusive:
+		return string(ev.Op.Kind)
+	}
+	return "unknown"
 }

@@ -6,9 +6,6 @@ package actors
 import (
 	"context"
 	"time"
-
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // Reconcile asks that the box's rows be compared with the actors, as after a reconnect, when the
@@ -95,6 +92,7 @@ type Stats struct {
 	Unresolved  int           // volumes with a write whose outcome is not known
 	Quarantined int           // volumes out of service after panics
 	Waiting     int           // operations that wait or run
+	MostWaiting int           // of them, of one volume
 	Oldest      time.Duration // the age of the oldest of them
 }
 
@@ -109,7 +107,9 @@ func (s *Supervisor) Stats() Stats {
 		st.Migrating += count(snap.migrating)
 		st.Unresolved += count(snap.unresolved)
 		st.Quarantined += count(snap.quarantine)
-		st.Waiting += snap.waiting + len(a.mailbox)
+		waiting := snap.waiting + len(a.mailbox)
+		st.Waiting += waiting
+		st.MostWaiting = max(st.MostWaiting, waiting)
 		if !snap.oldest.IsZero() {
 			st.Oldest = max(st.Oldest, now.Sub(snap.oldest))
 		}
@@ -124,19 +124,8 @@ func count(b bool) int {
 	return 0
 }
 
-// announce passes an announcement on. A migration that ends gets a span of its own, so that trace,
-// event, counter and histogram tell the same.
+// announce passes an announcement on.
 func (s *Supervisor) announce(a Announcement) {
-	switch a.Kind {
-	case MigrationCompleted, MigrationFailed, MigrationTimedOut:
-		_, span := s.cfg.Tracer.Start(s.work, "volume.migration", trace.WithNewRoot(),
-			trace.WithTimestamp(a.At.Add(-a.Duration)),
-			trace.WithAttributes(volumeAttr(a.Volume),
-				attribute.String("rds_csi.migration.source", string(a.Source)),
-				attribute.String("rds_csi.migration.target", string(a.Target)),
-				attribute.String("rds_csi.migration.outcome", a.Kind.String())))
-		span.End(trace.WithTimestamp(a.At))
-	}
 	s.cfg.Logger.Info("announced", "kind", a.Kind.String(), "volume-id", string(a.Volume), "node-id", string(a.Node),
 		"source", string(a.Source), "target", string(a.Target), "duration", a.Duration, "reason", a.Reason)
 	if s.cfg.Announcer != nil {

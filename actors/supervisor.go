@@ -44,9 +44,9 @@ type Config struct {
 
 // Hooks are called as things happen, from many goroutines. Nil ones are left out.
 type Hooks struct {
-	MailboxWait func(time.Duration) // a request was looked at after this long
-	Joined      func()              // a retry joined the request it repeats
-	Panicked    func()              // a volume or an operation panicked
+	MailboxWait func(time.Duration)    // a request was looked at after this long
+	Joined      func(operation string) // a retry joined the request it repeats: publish, unpublish, or an OpKind
+	Panicked    func()                 // a volume or an operation panicked
 }
 
 func (h Hooks) panicked() {
@@ -55,9 +55,9 @@ func (h Hooks) panicked() {
 	}
 }
 
-func (h Hooks) joined() {
+func (h Hooks) joined(operation string) {
 	if h.Joined != nil {
-		h.Joined()
+		h.Joined(operation)
 	}
 }
 

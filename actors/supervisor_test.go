@@ -43,7 +43,7 @@ func (h *house) open() {
 		Box: h.box, Nodes: h.nodes, Cluster: testCluster, CommandTimeout: 10 * time.Second, Announcer: h.told,
 		Hooks: Hooks{
 			MailboxWait: func(time.Duration) { h.hooks.waits.Add(1) },
-			Joined:      func() { h.hooks.joins.Add(1) },
+			Joined:      func(string) { h.hooks.joins.Add(1) },
 			Panicked:    func() { h.hooks.panics.Add(1) },
 		},
 	})
