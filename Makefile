@@ -1,0 +1,65 @@
+# Copyright The rds-csi Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Needs Go, make, git, and a C compiler for the race detector. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+GO ?= go
+PKG ?= ./...
+FUZZTIME ?= 60s
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+LINT_VERSION := $(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" { print $$2 }' tools/lint/go.mod)
+LINT := .cache/golangci-lint-$(LINT_VERSION)
+
+.PHONY: help
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: build
+build: ## Build bin/rds-csi and bin/rds-sim
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## Run every test under the race detector, csi-sanity included
+	$(GO) test -race ./...
+
+.PHONY: demo
+demo: build ## Migrate a VM disk between two nodes on a simulated box
+	./bin/rds-csi demo
+
+.PHONY: bench
+bench: ## Run the benchmarks (PKG=./actors/... runs one package's)
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (60s), one after the other
+	@GO='$(GO)' tools/fuzz '$(FUZZTIME)'
+
+.PHONY: lint
+lint: $(LINT) ## Run golangci-lint, built from the version in tools/lint/go.mod
+	$(LINT) run ./...
+
+$(LINT): tools/lint/go.mod tools/lint/go.sum
+	@echo "building golangci-lint $(LINT_VERSION) once, into $@"
+	@mkdir -p $(@D)
+	cd tools/lint && CGO_ENABLED=0 $(GO) build -trimpath -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: verify
+verify: ## Check formatting, vet, go.mod, scripts, links and manifests, then lint
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	bash -n .ci/run tools/fuzz
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) test ./docs/... ./deploy/...
+	$(MAKE) --no-print-directory lint
+
+.PHONY: clean
+clean: ## Remove what the other targets built
+	rm -rf bin .cache bench/out
