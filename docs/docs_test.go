@@ -20,6 +20,7 @@ var (
 	heading = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
 	fence   = regexp.MustCompile("(?ms)^```.*?^```$")
 	notSlug = regexp.MustCompile(`[^a-z0-9 _-]`)
+	source  = regexp.MustCompile("`([a-z0-9_-]+(?:/[a-z0-9_-]+)+\\.go)`")
 )
 
 // pages returns every Markdown page of the repository by its path from the root, without its code blocks.
@@ -79,6 +80,22 @@ func TestLinks(t *testing.T) {
 			}
 			if anchor != "" && !hasAnchor(all[to], anchor) {
 				t.Errorf("%s: link to %s: no such heading", path, m[1])
+			}
+		}
+	}
+}
+
+// A page that names a source file by its path names one that there is. A package that is not written
+// yet has no files to name.
+func TestSourceFiles(t *testing.T) {
+	for path, text := range pages(t) {
+		for _, m := range source.FindAllStringSubmatch(text, -1) {
+			file := filepath.Join("..", m[1])
+			if _, err := os.Stat(filepath.Dir(file)); err != nil {
+				continue
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: names %s: %v", path, m[1], err)
 			}
 		}
 	}
