@@ -1,0 +1,162 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package k8s
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/rds-csi/rds-csi/actors"
+)
+
+// ClaimsConfig is what Claims needs. Client and Driver must be set.
+type ClaimsConfig struct {
+	Client kubernetes.Interface
+	Driver string
+	// Timeout bounds a live read. 0 is DefaultTimeout.
+	Timeout time.Duration
+	// Logger tells when PersistentVolumes cannot be watched. nil discards.
+	Logger *slog.Logger
+}
+
+// Claims finds the PersistentVolumeClaim of a volume, by the claimRef of its PersistentVolume.
+//
+// While Run runs, all PersistentVolumes of this driver are known, whatever their names. Without it, as
+// on nodes, each look-up is one live read of the PersistentVolume that external-provisioner names
+// like the volume.
+type Claims struct {
+	client   kubernetes.Interface
+	driver   string
+	timeout  time.Duration
+	informer cache.SharedIndexInformer
+	running  atomic.Bool
+}
+
+const byHandle = "handle" // index: spec.csi.volumeHandle of this driver's PersistentVolumes
+
+// NewClaims returns the claims of a driver's volumes. It is ErrInvalid where the Config is.
+func NewClaims(config ClaimsConfig) (*Claims, error) {
+	if config.Client == nil || config.Driver == "" {
+		return nil, fmt.Errorf("look for claims: a client and the driver's name are needed: %w", actors.ErrInvalid)
+	}
+	if config.Timeout == 0 {
+		config.Timeout = DefaultTimeout
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Claims{client: config.Client, driver: config.Driver, timeout: config.Timeout}
+	c.informer = coreinformers.NewPersistentVolumeInformer(config.Client, 0, cache.Indexers{byHandle: c.index})
+	if err := c.informer.SetTransform(c.trim); err != nil {
+		return nil, fmt.Errorf("trim cached PersistentVolumes: %w", err)
+	}
+	if err := c.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+		config.Logger.Warn("persistent volumes cannot be watched", "error", err)
+	}); err != nil {
+		return nil, fmt.Errorf("watch PersistentVolumes: %w", err)
+	}
+	return c, nil
+}
+
+// Run keeps the cache until ctx ends.
+func (c *Claims) Run(ctx context.Context) error {
+	c.running.Store(true)
+	defer c.running.Store(false)
+	c.informer.RunWithContext(ctx)
+	return nil
+}
+
+// Synced reports whether the cache has every PersistentVolume that there was when Run began.
+func (c *Claims) Synced() bool { return c.informer.HasSynced() }
+
+// Find returns a reference to a volume's claim. It is ErrNotFound where nothing claims the volume, and
+// ErrUnavailable where that cannot be told yet.
+func (c *Claims) Find(ctx context.Context, id actors.VolumeID) (*corev1.ObjectReference, error) {
+	cached, err := c.informer.GetIndexer().ByIndex(byHandle, string(id))
+	if err != nil {
+		return nil, fmt.Errorf("look up the PersistentVolume of %s: %w: %w", id, err, actors.ErrUnavailable)
+	}
+	var found *corev1.PersistentVolume
+	for _, object := range cached {
+		pv, ok := object.(*corev1.PersistentVolume)
+		// A volume that was handed over by hand may have two; the one in use counts.
+		if ok && pv.Spec.ClaimRef != nil && (found == nil || pv.Status.Phase == corev1.VolumeBound) {
+			found = pv
+		}
+	}
+	if found != nil {
+		return claimOf(found), nil
+	}
+	return c.read(ctx, id)
+}
+
+// read looks for the claim behind the cache.
+func (c *Claims) read(ctx context.Context, id actors.VolumeID) (*corev1.ObjectReference, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	pv, err := c.client.CoreV1().PersistentVolumes().Get(ctx, string(id), metav1.GetOptions{})
+	switch {
+	case err == nil && pv.Spec.ClaimRef != nil && c.handle(pv) == string(id):
+		return claimOf(pv), nil
+	case err != nil && !gone(err):
+		return nil, fmt.Errorf("read PersistentVolume %s: %w: %w", id, err, actors.ErrUnavailable)
+	case c.running.Load() && !c.Synced():
+		return nil, fmt.Errorf("look for the PersistentVolume of %s: the cache is not filled yet: %w", id, actors.ErrUnavailable)
+	}
+	return nil, fmt.Errorf("no claim has volume %s: %w", id, actors.ErrNotFound)
+}
+
+// handle returns the volume handle of a PersistentVolume of this driver, and "" of any other.
+func (c *Claims) handle(pv *corev1.PersistentVolume) string {
+	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != c.driver {
+		return ""
+	}
+	return pv.Spec.CSI.VolumeHandle
+}
+
+func (c *Claims) index(object any) ([]string, error) {
+	if pv, ok := object.(*corev1.PersistentVolume); ok {
+		if handle := c.handle(pv); handle != "" {
+			return []string{handle}, nil
+		}
+	}
+	return nil, nil
+}
+
+// trim keeps in memory what is asked for: of another driver's volumes, that they exist.
+func (c *Claims) trim(object any) (any, error) {
+	pv, ok := object.(*corev1.PersistentVolume)
+	if !ok {
+		return object, nil // the marker of a deletion that was missed
+	}
+	small := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{
+		Name: pv.Name, UID: pv.UID, ResourceVersion: pv.ResourceVersion,
+	}}
+	if handle := c.handle(pv); handle != "" {
+		small.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: c.driver, VolumeHandle: handle}
+		small.Spec.ClaimRef = pv.Spec.ClaimRef
+		small.Status.Phase = pv.Status.Phase
+	}
+	return small, nil
+}
+
+// claimOf makes a reference that an event can be about. A claimRef may leave kind and version out.
+func claimOf(pv *corev1.PersistentVolume) *corev1.ObjectReference {
+	return &corev1.ObjectReference{
+		Kind:       "PersistentVolumeClaim",
+		APIVersion: "v1",
+		Namespace:  pv.Spec.ClaimRef.Namespace,
+		Name:       pv.Spec.ClaimRef.Name,
+		UID:        pv.Spec.ClaimRef.UID,
+	}
+}
