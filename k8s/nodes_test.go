@@ -80,7 +80,8 @@ func TestCheck(t *testing.T) {
 		{"not ready, which no grant waits for", []runtime.Object{node(func(n *corev1.Node) { n.Status.Conditions = nil }), attachment(nil)}, nil, ""},
 		{"no node", []runtime.Object{attachment(nil)}, actors.ErrNotFound, "does not exist"},
 		{
-			"out of service", []runtime.Object{node(taint("node.kubernetes.io/out-of-service")), attachment(nil)},
+			"out of service",
+			[]runtime.Object{node(taint("node.kubernetes.io/out-of-service")), attachment(nil)},
 			actors.ErrPrecondition, "node.kubernetes.io/out-of-service",
 		},
 		{"another taint", []runtime.Object{node(taint("node.kubernetes.io/unreachable")), attachment(nil)}, nil, ""},

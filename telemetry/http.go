@@ -127,13 +127,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		err = s.http.Close()
-		if err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.http.Shutdown(ctx); err != nil { // some requests were not done in time
+		if err := s.http.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("close the port for metrics and health: %w", err)
 		}
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve metrics and health: %w", err)
+	}
 	return nil
 }
 

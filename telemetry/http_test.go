@@ -78,7 +78,7 @@ func TestServer(t *testing.T) {
 	go func() { done <- server.Run(ctx) }()
 
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+server.Addr()+"/healthz", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+server.Addr()+"/healthz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,11 @@ func TestServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() {
+		if err := response.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if text, err := io.ReadAll(response.Body); err != nil || string(text) != "ok\n" {
 		t.Errorf("GET /healthz = %q, %v", text, err)
 	}
@@ -94,8 +98,8 @@ func TestServer(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run = %v", err)
 	}
-	if _, err := client.Do(request); err == nil {
-		t.Error("the port is open after Run returned")
+	if late, err := client.Do(request); err == nil {
+		t.Error("the port is open after Run returned", late.Body.Close())
 	}
 }
 

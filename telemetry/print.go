@@ -101,7 +101,7 @@ func (s *Span) details() string {
 	var parts []string
 	for _, kv := range s.Attributes {
 		if !isTransport(kv.Key) {
-			parts = append(parts, clean(string(kv.Key))+"="+clean(kv.Value.Emit()))
+			parts = append(parts, clean(string(kv.Key))+"="+clean(kv.Value.String()))
 		}
 	}
 	if s.Orphan {

@@ -173,12 +173,18 @@ func TestCollectorThatDoesNotAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	t.Cleanup(func() {
+		if err := listener.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close()
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for name, address := range map[string]string{"hung": listener.Addr().String(), "away": closed.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
 			tel, err := New(t.Context(), Config{Driver: "d", OTLPEndpoint: address, OTLPInsecure: true})
