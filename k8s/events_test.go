@@ -104,6 +104,12 @@ func (c *tally) add(list *[]string) func(string) {
 	}
 }
 
+func (c *tally) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.posted) + len(c.dropped)
+}
+
 func (c *tally) want(t *testing.T, posted, dropped string) {
 	t.Helper()
 	c.mu.Lock()
@@ -129,13 +135,16 @@ func newEvents(t *testing.T, client kubernetes.Interface, config EventsConfig) (
 }
 
 // play runs Events in a bubble until it has nothing more to do, however long that takes.
-func play(t *testing.T, events *Events, then func()) {
+func play(t *testing.T, events *Events, told *tally, then func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- events.Run(ctx) }()
 	then()
 	time.Sleep(time.Hour)
+	if told.count() == 0 {
+		t.Error("after an hour, nothing was posted or given up")
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -157,7 +166,7 @@ func TestEventsOnTheClaim(t *testing.T) {
 		client := fake.NewClientset(pv(string(volume), volume, "disk"))
 		events, told := newEvents(t, client, EventsConfig{})
 		at := time.Now().Truncate(time.Second)
-		play(t, events, func() {
+		play(t, events, told, func() {
 			// Two at one instant, as a migration's end and the detach that ended it.
 			events.Announce(actors.Announcement{Kind: actors.Detached, Volume: volume, Node: "s", At: at})
 			events.Announce(actors.Announcement{Kind: actors.MigrationCompleted, Volume: volume, Source: "s", Target: "t", At: at, Duration: time.Minute})
@@ -189,7 +198,7 @@ func TestRepeatedEventsAreCountedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := fake.NewClientset(pv(string(volume), volume, "disk"))
 		events, told := newEvents(t, client, EventsConfig{})
-		play(t, events, func() {
+		play(t, events, told, func() {
 			for range 3 {
 				events.Announce(actors.Announcement{Kind: actors.Detached, Volume: volume, Node: "s"})
 			}
@@ -216,7 +225,7 @@ func TestEventsAreTriedAgain(t *testing.T) {
 		{"event, away for a while", "create", "events", away, 3, "VolumeDetached", ""},
 		{"throttled", "create", "events", apierrors.NewTooManyRequests("later", 1), 2, "VolumeDetached", ""},
 		{"away for good", "create", "events", away, 1 << 30, "", "unavailable"},
-		{"the answer was lost", "create", "events", apierrors.NewAlreadyExists(corev1.Resource("events"), "x"), 1, "VolumeDetached", ""},
+		{"the answer was lost", "create", "events", apierrors.NewAlreadyExists(corev1.Resource("events"), "x"), 1 << 30, "VolumeDetached", ""},
 		{"forbidden", "create", "events", apierrors.NewForbidden(corev1.Resource("events"), "x", errors.New("rbac")), 1, "", "rejected"},
 		{"invalid", "create", "events", apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Event").GroupKind(), "x", nil), 1, "", "rejected"},
 		{"no namespace", "create", "events", apierrors.NewNotFound(corev1.Resource("namespaces"), "vms"), 1, "", "rejected"},
@@ -231,7 +240,7 @@ func TestEventsAreTriedAgain(t *testing.T) {
 					return left >= 0, nil, c.failure
 				})
 				events, told := newEvents(t, client, EventsConfig{})
-				play(t, events, func() {
+				play(t, events, told, func() {
 					events.Announce(actors.Announcement{Kind: actors.Detached, Volume: volume, Node: "s"})
 				})
 				told.want(t, c.posted, c.dropped)

@@ -64,10 +64,10 @@ func (t *Telemetry) migrated(a actors.Announcement, result string) {
 	_, span := t.tracer.Start(context.Background(), "migration", trace.WithNewRoot(),
 		trace.WithTimestamp(a.At.Add(-max(a.Duration, 0))),
 		trace.WithAttributes(
-			attribute.String("volume", string(a.Volume)),
-			attribute.String("source", string(a.Source)),
-			attribute.String("target", string(a.Target)),
-			attribute.String("result", result),
+			attribute.String("rds_csi.volume.id", string(a.Volume)),
+			attribute.String("rds_csi.migration.source", string(a.Source)),
+			attribute.String("rds_csi.migration.target", string(a.Target)),
+			attribute.String("rds_csi.migration.result", result),
 		))
 	if result != success {
 		span.SetStatus(codes.Error, a.Reason)

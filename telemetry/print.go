@@ -20,6 +20,9 @@ import (
 // transport are the attributes that a printed tree leaves out: they say how a request travelled.
 var transport = []string{"rpc.", "net.", "network.", "server.", "client.", "code.", "thread."}
 
+// ours begins the names of this driver's own attributes, and is not printed.
+const ours = "rds_csi."
+
 const maxPrintedValue = 80 // runes
 
 // Print writes traces as trees, one span a line: its name, how long it took, its attributes, why it
@@ -101,7 +104,7 @@ func (s *Span) details() string {
 	var parts []string
 	for _, kv := range s.Attributes {
 		if !isTransport(kv.Key) {
-			parts = append(parts, clean(string(kv.Key))+"="+clean(kv.Value.String()))
+			parts = append(parts, clean(strings.TrimPrefix(string(kv.Key), ours))+"="+clean(kv.Value.String()))
 		}
 	}
 	if s.Orphan {

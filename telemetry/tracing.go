@@ -70,7 +70,7 @@ func (t *Telemetry) resource(ctx context.Context) (*resource.Resource, error) {
 		attribute.String("service.name", service),
 		attribute.String("service.version", t.config.Version),
 		attribute.String("service.instance.id", t.config.Instance),
-		attribute.String("csi.driver", t.config.Driver),
+		attribute.String("rds_csi.driver", t.config.Driver),
 	))
 	if err != nil {
 		return nil, fmt.Errorf("describe this process: %w", err)

@@ -64,7 +64,8 @@ func TestMigrationOutcomeIsToldOnce(t *testing.T) {
 			for _, kv := range span.Attributes() {
 				got[string(kv.Key)] = kv.Value.AsString()
 			}
-			if got["result"] != c.result || got["volume"] != string(volume) || got["source"] != "a" || got["target"] != "b" {
+			if got["rds_csi.migration.result"] != c.result || got["rds_csi.volume.id"] != string(volume) ||
+				got["rds_csi.migration.source"] != "a" || got["rds_csi.migration.target"] != "b" {
 				t.Errorf("span attributes %v", got)
 			}
 			if failed := span.Status().Code == codes.Error; failed != c.failed || (failed && span.Status().Description != "why") {
@@ -141,7 +142,7 @@ func TestSpansReachAnExporter(t *testing.T) {
 		t.Errorf("scope %q", name)
 	}
 	for key, value := range map[string]string{
-		"service.name": "rds-csi-controller", "service.version": "v1", "service.instance.id": "i", "csi.driver": "d",
+		"service.name": "rds-csi-controller", "service.version": "v1", "service.instance.id": "i", "rds_csi.driver": "d",
 	} {
 		if v, _ := got.Resource().Set().Value(attribute.Key(key)); v.AsString() != value {
 			t.Errorf("%s is %q, want %q", key, v.AsString(), value)

@@ -44,8 +44,8 @@ func world() tracetest.SpanStubs {
 	publish := stub("csi.v1.Controller/ControllerPublishVolume", 1, 1, 0, 0, 41_256)
 	publish.Attributes = []attribute.KeyValue{
 		attribute.String("rpc.system", "grpc"),
-		attribute.String("volume", "pvc-1"),
-		attribute.String("node", "worker-1"),
+		attribute.String("rds_csi.volume.id", "pvc-1"),
+		attribute.String("rds_csi.node.id", "worker-1"),
 	}
 	mailbox := stub("mailbox", 1, 2, 1, 10, 130)
 	grant := stub("grant", 1, 3, 1, 140, 40_000)
