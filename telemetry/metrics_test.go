@@ -276,7 +276,7 @@ func TestAttachmentsAreCountedOnce(t *testing.T) {
 
 // Hooks and scrapes from many goroutines lose nothing and do not race.
 func TestHooksConcurrently(t *testing.T) {
-	const goroutines, rounds = 8, 50
+	const goroutines, rounds, scrapes = 8, 20, 3
 	tel := start(t, Config{Gauges: allGauges, Processors: sinks(NewRecorder(16))})
 	var wg sync.WaitGroup
 	for range goroutines {
@@ -286,16 +286,16 @@ func TestHooksConcurrently(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			for range rounds {
+			for range scrapes {
 				tel.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
 			}
 		})
 	}
 	wg.Wait()
 	want(t, tel,
-		`rds_csi_migration_migrations_total{result="timeout"} 400`,
-		`rds_csi_migration_duration_seconds_count 1200`,
-		`rds_csi_actor_panics_total 400`,
-		`rds_csi_rds_command_duration_seconds_count{command="set",result="unresolved"} 400`,
+		`rds_csi_migration_migrations_total{result="timeout"} 160`,
+		`rds_csi_migration_duration_seconds_count 480`,
+		`rds_csi_actor_panics_total 160`,
+		`rds_csi_rds_command_duration_seconds_count{command="set",result="unresolved"} 160`,
 	)
 }
