@@ -6,7 +6,9 @@ package actors
 // An Effect is what Step wants done. The types are sealed.
 //
 // ReadRow, GrantRow, RevokeRow and Run talk to the box: one of them is in flight at a time, and its result
-// comes back as Done. Reply and Announce are carried out at once.
+// comes back as Done. Reply, Joined and Announce are carried out at once.
+//
+//sumtype:decl
 type Effect interface{ effect() }
 
 // ReadRow reads the volume's row.

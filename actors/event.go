@@ -4,6 +4,8 @@
 package actors
 
 // An Event is what may happen to a volume. The types are sealed.
+//
+//sumtype:decl
 type Event interface{ event() }
 
 // A Waiter is the ticket of one request. It gets exactly one Reply. Zero is nobody.

@@ -56,13 +56,13 @@ func (m *machine) exclude(r request) error {
 	var why string
 	switch {
 	case l.Access != r.access:
-		why = fmt.Sprintf("it is attached to node %s as %v, asked for was %v", holder, l.Access, r.access)
+		why = fmt.Sprintf("it is attached to node %s as %v, asked for was %v; detach it there first", holder, l.Access, r.access)
 	case r.access == AccessReader:
 		return nil
 	case r.access == AccessSingle:
-		why = fmt.Sprintf("it is attached to node %s", holder)
+		why = fmt.Sprintf("it is attached to node %s; delete the pod there to release it", holder)
 	case len(l.Grants) >= 2:
-		why = fmt.Sprintf("a migration from node %s to node %s is under way", l.Grants[0].Node, l.Grants[1].Node)
+		why = fmt.Sprintf("a migration from node %s to node %s is under way; wait for its end", l.Grants[0].Node, l.Grants[1].Node)
 	default:
 		return nil
 	}
@@ -70,7 +70,7 @@ func (m *machine) exclude(r request) error {
 		m.s.refused = append(m.s.refused, r.node)
 		m.emit(Announce{Announcement{Kind: Conflict, Volume: m.s.id, At: m.now, Node: r.node, Holder: holder}})
 	}
-	return fmt.Errorf("volume %s cannot be attached to node %s: %s, detach it there first: %w", m.s.id, r.node, why, ErrPrecondition)
+	return fmt.Errorf("volume %s cannot be attached to node %s: %s: %w", m.s.id, r.node, why, ErrPrecondition)
 }
 
 // grant writes the ledger with one more node.

@@ -38,7 +38,6 @@ func FuzzStep(f *testing.F) {
 type play struct {
 	*stage
 	asked  map[Waiter]Event
-	seen   int // replies that were checked
 	writes int // writes that were checked
 	crash  int
 }
