@@ -116,7 +116,8 @@ func (p *Port) Serve(ctx context.Context, l net.Listener) error {
 	p.t.mu.Lock()
 	if p.t.closed || p.closed {
 		p.t.mu.Unlock()
-		return errors.Join(fmt.Errorf("serve port %d: %w", p.id, ErrClosed), l.Close())
+		_ = l.Close() // nobody waits for its outcome
+		return nil
 	}
 	p.serving.Add(1)
 	p.t.serving.Add(1)
