@@ -187,6 +187,30 @@ func TestDropOneHost(t *testing.T) {
 	again.io[0].must(readBlocks(0, 1), nil)
 }
 
+// TestNoQueueJoinsAnEndingController: while a fence waits for the storage, the host cannot add an I/O
+// queue to the controller that is about to be gone.
+func TestNoQueueJoinsAnEndingController(t *testing.T) {
+	w := newWorld(t, Config{})
+	p := newPeer("a")
+	s := w.attach(p)
+	entered, release := w.mem.block()
+	defer release()
+	s.io[0].start(readBlocks(0, 1), nil)
+	<-entered
+	dropped := make(chan struct{})
+	go func() {
+		defer close(dropped)
+		w.tgt.Drop(testNQN, p.nqn)
+	}()
+	s.io[0].wantEnd()
+	late := open(t, w.dial(), 0)
+	if r := p.connect(late, testNQN, s.cntlid, 2); r.cqe.Status.Code() != tcp.StatusConnectInvalid {
+		t.Errorf("I/O queue of an ending controller: %v, %v", r.cqe.Status, r.err)
+	}
+	release()
+	<-dropped
+}
+
 // TestUnlinkOnePort: controllers that came through another port stay.
 func TestUnlinkOnePort(t *testing.T) {
 	w := newWorld(t, Config{})
@@ -196,6 +220,10 @@ func TestUnlinkOnePort(t *testing.T) {
 	}
 	a, b := newPeer("a"), newPeer("b")
 	sa := w.attach(a)
+	_, addr3 := w.listen(3)
+	if r := a.connect(open(t, dial(t, addr3), 0), testNQN, tcp.AnyController, 0); r.cqe.Status != tcp.StatusConnectInvalid|tcp.DNR {
+		t.Errorf("connect on a port without a link: %v, %v", r.cqe.Status, r.err)
+	}
 	w.addr = addr2
 	sb := w.attach(b)
 	w.port.Unlink(testNQN)

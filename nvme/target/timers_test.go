@@ -159,6 +159,28 @@ func TestFreeze(t *testing.T) {
 	})
 }
 
+// TestFreezeHoldsAnswers: what was in the storage when the target froze is not answered either.
+func TestFreezeHoldsAnswers(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, w *world, dial func() net.Conn) {
+		c := newPeer("a").attach(t, dial, testNQN, 1).io[0]
+		entered, release := w.mem.block()
+		x := c.start(readBlocks(0, 1), nil)
+		<-entered
+		w.tgt.Freeze()
+		release()
+		synctest.Wait()
+		select {
+		case r := <-x.end:
+			t.Fatalf("a frozen target answered: %+v", r)
+		default:
+		}
+		w.tgt.Thaw()
+		if r := c.wait(x); r.err != nil || r.cqe.Status != 0 {
+			t.Errorf("after the thaw: %v, %v", r.cqe.Status, r.err)
+		}
+	})
+}
+
 // TestTerminationLingers: a host that does not close after a C2HTermReq, or does not read it, is
 // closed.
 func TestTerminationLingers(t *testing.T) {

@@ -97,16 +97,28 @@ func TestLayout(t *testing.T) {
 	}{
 		{"ICReq", 0, sample{pdu: ICReq{HPDA: 1, Digest: 3, MaxR2T: 2}}, "00 00 80 00 80000000 0000 01 03 02000000" + strings.Repeat("00", 112)},
 		{"ICResp", 0, sample{pdu: ICResp{Digest: 1, MaxH2CData: 0x20000}}, "01 00 80 00 80000000 0000 00 01 00000200" + strings.Repeat("00", 112)},
-		{"C2HTermReq", HeaderDigest, sample{pdu: TermReq{FromController: true, Status: FatalHeaderField, Info: 0x01020304, Header: []byte{0xaa}}},
-			"03 00 18 00 19000000 0100 04030201" + strings.Repeat("00", 10) + "aa"},
-		{"CapsuleResp", 0, sample{pdu: CapsuleResp{Completion: Completion{DW0: 1, SQHD: 2, CID: 3, Status: StatusConnectHost | DNR}}},
-			"05 00 18 00 18000000 01000000 00000000 0200 0000 0300 0883"},
+		{
+			"C2HTermReq", HeaderDigest,
+			sample{pdu: TermReq{FromController: true, Status: FatalHeaderField, Info: 0x01020304, Header: []byte{0xaa}}},
+			"03 00 18 00 19000000 0100 04030201" + strings.Repeat("00", 10) + "aa",
+		},
+		{
+			"CapsuleResp", 0,
+			sample{pdu: CapsuleResp{Completion: Completion{DW0: 1, SQHD: 2, CID: 3, Status: StatusConnectHost | DNR}}},
+			"05 00 18 00 18000000 01000000 00000000 0200 0000 0300 0883",
+		},
 		{"R2T", 0, sample{pdu: R2T{CID: 1, TTag: 2, Offset: 3, Length: 4}}, "09 00 18 00 18000000 0100 0200 03000000 04000000 00000000"},
-		{"H2CData", 0, sample{pdu: H2CData{CID: 1, TTag: 2, Offset: 3, Length: 2, Last: true}, data: []byte("ab")},
-			"06 04 18 18 1a000000 0100 0200 03000000 02000000 00000000 6162"},
+		{
+			"H2CData", 0,
+			sample{pdu: H2CData{CID: 1, TTag: 2, Offset: 3, Length: 2, Last: true}, data: []byte("ab")},
+			"06 04 18 18 1a000000 0100 0200 03000000 02000000 00000000 6162",
+		},
 		// The check value of CRC32C is that of "123456789" (RFC 3720, B.4 has the polynomial).
-		{"C2HData", DataDigest, sample{pdu: C2HData{CID: 1, Length: 9, Last: true, Success: true}, data: []byte("123456789")},
-			"07 0e 18 18 25000000 0100 0000 00000000 09000000 00000000 313233343536373839 839206e3"},
+		{
+			"C2HData", DataDigest,
+			sample{pdu: C2HData{CID: 1, Length: 9, Last: true, Success: true}, data: []byte("123456789")},
+			"07 0e 18 18 25000000 0100 0000 00000000 09000000 00000000 313233343536373839 839206e3",
+		},
 		{"CapsuleCmd", 0, sample{pdu: CapsuleCmd{Command: Command{
 			Opcode: OpRead, Flags: FlagSGL, CID: 0x0201, NSID: 1, SGL: Transport(0x1000), CDW10: 0x11, CDW12: 7,
 		}}}, "04 00 48 00 48000000 02 40 0102 01000000" + strings.Repeat("00", 16) + "0000000000000000 00100000 000000 5a 11000000 00000000 07000000" + strings.Repeat("00", 12)},
