@@ -26,13 +26,14 @@ const (
 // The keys of the publish context (CSI spec, "ControllerPublishVolume"): what a node needs to
 // connect. Kubernetes stores it in VolumeAttachment.status.attachmentMetadata.
 const (
-	publishNVMeAddress = "nvme_address"  // host name or IP address
-	publishNVMePort    = "nvme_port"     // decimal
-	publishNVMeNQN     = "nvme_nqn"      // the live subsystem NQN
-	publishHostNQN     = "nvme_host_nqn" // as which the node must connect
-	publishHostID      = "nvme_host_id"
-	publishFSType      = "fs_type" // filesystem volumes only
-	publishAccess      = "access"  // accessReadWrite or accessReadOnly
+	publishAddress = "nvme_address"  // IP address or host name
+	publishPort    = "nvme_port"     // decimal
+	publishNQN     = "nvme_nqn"      // names the volume, and the epoch where there is one
+	publishHostNQN = "nvme_host_nqn" // as which the node must connect
+	publishHostID  = "nvme_host_id"
+	publishSize    = "size_bytes" // exact, when published: the device may have grown since
+	publishFSType  = "fs_type"    // filesystem volumes only
+	publishAccess  = "access"     // accessReadWrite or accessReadOnly
 )
 
 // The values of publishAccess.
