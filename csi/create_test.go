@@ -75,6 +75,20 @@ func TestCreateVolumeDefaults(t *testing.T) {
 	}
 }
 
+func TestCreateVolumeTakesTheFilesystemOfTheStorageClass(t *testing.T) {
+	for _, key := range []string{"fsType", "csi.storage.k8s.io/fstype"} {
+		r := newRig(t, nil)
+		req := gib()
+		req.VolumeCapabilities = []*csipb.VolumeCapability{mount(rwo, "")}
+		req.Parameters[key] = "xfs"
+		resp, err := r.CreateVolume(t.Context(), req)
+		r.must(err)
+		if got := resp.GetVolume().GetVolumeContext()["fsType"]; got != "xfs" {
+			t.Errorf("%s: the volume gets %s", key, got)
+		}
+	}
+}
+
 // TestCreateVolumeRefusals walks what may be wrong with a request. None of it reaches the box.
 func TestCreateVolumeRefusals(t *testing.T) {
 	param := func(k, v string) func(*csipb.CreateVolumeRequest) {
@@ -344,8 +358,7 @@ func TestCreateVolumeFailures(t *testing.T) {
 }
 
 func TestCreateVolumeLeavesOtherRowsAlone(t *testing.T) {
-	foreign := actors.Volume{ID: vol1, Exists: true, Ours: true, Size: 1 << 30, NQN: csi.DefaultNQNPrefix + ":" + vol1, Port: 4420,
-		Ledger: actors.Ledger{Cluster: "ffffffffffff", Gen: 1, Fencing: actors.FencingEpoch, Timeout: 300}}
+	foreign := foreignRow(vol1)
 	older := foreign
 	older.Ours, older.Ledger = false, actors.Ledger{}
 	for says, row := range map[string]actors.Volume{"belongs to cluster ffffffffffff": foreign, "without a ledger": older} {

@@ -4,6 +4,7 @@
 package csi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -95,7 +96,7 @@ func (c *Controller) publishResponse(v actors.Volume, node actors.NodeID, use us
 		out[publishAccess] = accessReadOnly
 	}
 	if !use.block {
-		out[publishFSType] = firstNonEmpty(use.fsType, m[keyFSType], defaultFSType)
+		out[publishFSType] = cmp.Or(use.fsType, m[keyFSType], defaultFSType)
 	}
 	return &csipb.ControllerPublishVolumeResponse{PublishContext: out}, nil
 }
@@ -108,13 +109,4 @@ func (c *Controller) nvmeAddress(m map[string]string) string {
 		return c.cfg.NVMeAddress
 	}
 	return a
-}
-
-func firstNonEmpty(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

@@ -70,7 +70,7 @@ func serve(t *testing.T, cfg csi.ServerConfig) *grpc.ClientConn {
 	if cfg.Endpoint == "" {
 		cfg.Endpoint = "unix://" + filepath.Join(t.TempDir(), "csi.sock")
 	}
-	server, err := csi.NewServer(cfg)
+	server, err := csi.NewServer(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

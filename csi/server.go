@@ -63,8 +63,10 @@ type Server struct {
 }
 
 // NewServer binds the socket, in the place of one that nobody serves any more. A CO that connects
-// waits until Serve is called. A Server that is never served must be closed.
-func NewServer(cfg ServerConfig) (*Server, error) {
+// waits until Serve is called. A Server that is never served must be closed. ctx bounds only the look
+// whether a socket that is there is served; an error of kind ErrPrecondition says that it is, or that
+// it is no socket.
+func NewServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
 	if cfg.Identity == nil {
 		return nil, fmt.Errorf("configure the server: the identity service is missing: %w", actors.ErrInvalid)
 	}
@@ -74,7 +76,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("configure the server: %w", err)
 	}
 	s := &Server{cfg: cfg, path: path}
-	if err := s.listen(); err != nil {
+	if err := s.listen(ctx); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	s.grpc = grpc.NewServer(
@@ -127,8 +129,8 @@ func socketPath(endpoint string) (string, error) {
 
 // listen makes the socket. It is never removed by the listener's Close, which would take away that
 // of a successor.
-func (s *Server) listen() error {
-	if err := removeStale(s.path); err != nil {
+func (s *Server) listen(ctx context.Context) error {
+	if err := removeStale(ctx, s.path); err != nil {
 		return err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.path, Net: "unix"})
@@ -148,7 +150,7 @@ func (s *Server) listen() error {
 
 // removeStale removes a socket that nobody serves. Anything else in its place is somebody's: a file
 // is not removed, and a served socket is not taken over.
-func removeStale(path string) error {
+func removeStale(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -159,7 +161,8 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("there is a file that is not a socket: remove it or choose another endpoint: %w", actors.ErrPrecondition)
 	}
-	if c, err := net.DialTimeout("unix", path, staleDial); err == nil {
+	dialer := net.Dialer{Timeout: staleDial}
+	if c, err := dialer.DialContext(ctx, "unix", path); err == nil {
 		return errors.Join(fmt.Errorf("another process serves it: %w", actors.ErrPrecondition), c.Close())
 	}
 	return os.Remove(path)
@@ -175,12 +178,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	select {
 	case err = <-failed:
 		s.grpc.Stop()
-		if err != nil {
-			err = fmt.Errorf("serve %s: %w", s.path, err)
-		}
 	case <-ctx.Done():
 		s.stop()
-		<-failed
+		err = <-failed // nil, since it was stopped
+	}
+	if err != nil {
+		err = fmt.Errorf("serve %s: %w", s.path, err)
 	}
 	return errors.Join(err, s.removeOwn())
 }

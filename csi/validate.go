@@ -29,14 +29,17 @@ func (c *Controller) ValidateVolumeCapabilities(ctx context.Context, req *csipb.
 	if err != nil {
 		return nil, err
 	}
-	if err := c.confirm(v, req); err != nil {
-		return &csipb.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil
+	resp := &csipb.ValidateVolumeCapabilitiesResponse{}
+	if why := c.confirm(v, req); why != nil {
+		resp.Message = why.Error()
+	} else {
+		resp.Confirmed = &csipb.ValidateVolumeCapabilitiesResponse_Confirmed{
+			VolumeContext:      req.GetVolumeContext(),
+			VolumeCapabilities: req.GetVolumeCapabilities(),
+			Parameters:         req.GetParameters(),
+		}
 	}
-	return &csipb.ValidateVolumeCapabilitiesResponse{Confirmed: &csipb.ValidateVolumeCapabilitiesResponse_Confirmed{
-		VolumeContext:      req.GetVolumeContext(),
-		VolumeCapabilities: req.GetVolumeCapabilities(),
-		Parameters:         req.GetParameters(),
-	}}, nil
+	return resp, nil
 }
 
 // confirm returns why the volume is not what the request says.
