@@ -16,7 +16,8 @@ import (
 const DefaultNQNPrefix = "nqn.2000-02.com.mikrotik"
 
 // Volumes is the supervisor of the volume actors. Its errors wrap one of the kinds of package
-// actors, or are the context's.
+// actors, or are the context's. Those of Publish, Unpublish and Exclusive say what was to be done to
+// which volume.
 type Volumes interface {
 	// Publish grants the volume to the node. A repeat returns the volume as it is. ErrNotFound: the
 	// volume, or the node, is not there.
@@ -66,7 +67,8 @@ type Config struct {
 	VolumePath string
 
 	// Ready reports whether this process is the leader and knows the cluster's state. While it does
-	// not, every RPC but ControllerGetCapabilities is Unavailable. Nil: always.
+	// not, every RPC but ControllerGetCapabilities is Unavailable. It is called from many goroutines.
+	// Nil: always.
 	Ready func() bool
 }
 

@@ -119,7 +119,7 @@ func (c *Controller) create(ctx context.Context, r createRequest) (actors.Volume
 		Run:  func(ctx context.Context) (actors.Volume, error) { return c.cfg.Storage.Create(ctx, spec) },
 	})
 	if err != nil {
-		return actors.Volume{}, fmt.Errorf("create volume %s: %w", r.id, err)
+		return actors.Volume{}, err
 	}
 	if !v.Exists {
 		return actors.Volume{}, fmt.Errorf("volume %s is not on the box after its creation: %w", r.id, actors.ErrUnavailable)

@@ -41,7 +41,7 @@ func (c *Controller) DeleteVolume(ctx context.Context, req *csipb.DeleteVolumeRe
 		},
 	})
 	if err != nil && !errors.Is(err, actors.ErrNotFound) {
-		return nil, fmt.Errorf("delete volume %s: %w", id, err)
+		return nil, err
 	}
 	return &csipb.DeleteVolumeResponse{}, nil
 }

@@ -70,7 +70,7 @@ func (c *Controller) expand(ctx context.Context, id actors.VolumeID, size int64)
 		Run:  func(ctx context.Context) (actors.Volume, error) { return c.cfg.Storage.Expand(ctx, id, size) },
 	})
 	if err != nil {
-		return actors.Volume{}, fmt.Errorf("expand volume %s to %d bytes: %w", id, size, err)
+		return actors.Volume{}, err
 	}
 	if v.Size < size {
 		return actors.Volume{}, fmt.Errorf("volume %s has %d bytes after its expansion to %d: %w", id, v.Size, size, actors.ErrUnavailable)

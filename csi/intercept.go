@@ -112,13 +112,13 @@ func annotate(span trace.Span, req any) {
 		return
 	}
 	if r, ok := req.(interface{ GetVolumeId() string }); ok {
-		span.SetAttributes(attribute.String("rds.volume", bounded(r.GetVolumeId())))
+		span.SetAttributes(attribute.String("rds_csi.volume.id", bounded(r.GetVolumeId())))
 	}
 	if r, ok := req.(interface{ GetNodeId() string }); ok {
-		span.SetAttributes(attribute.String("rds.node", bounded(r.GetNodeId())))
+		span.SetAttributes(attribute.String("rds_csi.node.id", bounded(r.GetNodeId())))
 	}
 	if r, ok := req.(interface{ GetName() string }); ok {
-		span.SetAttributes(attribute.String("rds.name", bounded(r.GetName())))
+		span.SetAttributes(attribute.String("rds_csi.volume.name", bounded(r.GetName())))
 	}
 }
 

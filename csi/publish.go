@@ -44,7 +44,7 @@ func (c *Controller) ControllerPublishVolume(ctx context.Context, req *csipb.Con
 	}
 	v, err := c.cfg.Volumes.Publish(ctx, id, node, use.access)
 	if err != nil {
-		return nil, fmt.Errorf("publish volume %s to node %s: %w", id, node, err)
+		return nil, err
 	}
 	return c.publishResponse(v, node, use, req.GetVolumeContext())
 }

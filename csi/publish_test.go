@@ -183,7 +183,7 @@ func TestPublishConflicts(t *testing.T) {
 	_, err := r.publish(v, "a", block(rwo))
 	r.must(err)
 	_, err = r.publish(v, "b", block(rwo))
-	r.wantCode(err, codes.FailedPrecondition, "node a", "publish volume "+vol1+" to node b")
+	r.wantCode(err, codes.FailedPrecondition, "node a")
 	_, err = r.publish(v, "a", block(rwx))
 	r.wantCode(err, codes.AlreadyExists)
 }

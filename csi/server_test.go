@@ -135,7 +135,7 @@ func TestServerTellsOneOutcome(t *testing.T) {
 			t.Errorf("the span has a secret: %v", a)
 		}
 	}
-	if attrs["rds.volume"] != vol1 || attrs["rds.node"] != "a" {
+	if attrs["rds_csi.volume.id"] != vol1 || attrs["rds_csi.node.id"] != "a" {
 		t.Errorf("span attributes %v", attrs)
 	}
 }

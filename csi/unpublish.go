@@ -6,7 +6,6 @@ package csi
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -36,14 +35,7 @@ func (c *Controller) ControllerUnpublishVolume(ctx context.Context, req *csipb.C
 		}
 	}
 	if err := c.cfg.Volumes.Unpublish(ctx, id, node); err != nil && !errors.Is(err, actors.ErrNotFound) {
-		return nil, fmt.Errorf("unpublish volume %s from %s: %w", id, nodeOrAll(node), err)
+		return nil, err
 	}
 	return &csipb.ControllerUnpublishVolumeResponse{}, nil
-}
-
-func nodeOrAll(node actors.NodeID) string {
-	if node == "" {
-		return "all nodes"
-	}
-	return "node " + string(node)
 }
