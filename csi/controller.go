@@ -27,7 +27,8 @@ type Volumes interface {
 	// Exclusive runs an operation that excludes every other one on the volume. One with the same
 	// kind and key as one under way joins it.
 	Exclusive(context.Context, actors.VolumeID, actors.Operation) (actors.Volume, error)
-	// Get returns the volume as it is on the box; its Exists may be false.
+	// Get returns the volume as it is on the box; its Exists may be false. It waits for no operation,
+	// so that one may call it.
 	Get(context.Context, actors.VolumeID) (actors.Volume, error)
 	// List returns this cluster's volumes. ErrUnavailable: not all of their rows were read yet.
 	List(context.Context) ([]actors.Volume, error)

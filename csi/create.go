@@ -32,16 +32,15 @@ func (c *Controller) CreateVolume(ctx context.Context, req *csipb.CreateVolumeRe
 	if err != nil {
 		return nil, err
 	}
-	v, err := c.cfg.Volumes.Get(ctx, r.id)
+	spec := c.spec(r)
+	v, err := c.cfg.Volumes.Exclusive(ctx, r.id, actors.Operation{
+		Kind: actors.OpCreate,
+		Key:  specKey(spec),
+		Run:  func(ctx context.Context) (actors.Volume, error) { return c.create(ctx, spec) },
+	})
 	if err != nil {
-		return nil, fmt.Errorf("look up volume %s: %w", r.id, err)
+		return nil, err
 	}
-	if !v.Exists {
-		if v, err = c.create(ctx, r); err != nil {
-			return nil, err
-		}
-	}
-	// Also after it was made: the row may have come from another request while this one waited.
 	if err := c.checkSame(v, r); err != nil {
 		return nil, err
 	}
@@ -102,29 +101,26 @@ func (r *createRequest) resolveFSType() error {
 	return nil
 }
 
-// create makes the volume, after a look whether the pool could ever hold it. What the pool has free
-// is for the box to judge, which verifies that a refusal left nothing behind.
-func (c *Controller) create(ctx context.Context, r createRequest) (actors.Volume, error) {
-	pool, err := c.cfg.Storage.Capacity(ctx, r.params.volumePath)
+// create is the operation: it returns the volume that is there, whatever it is like, or makes it,
+// after a look whether the pool could ever hold it. What the pool has free is for the box to judge,
+// which verifies that a refusal left nothing behind.
+func (c *Controller) create(ctx context.Context, spec actors.Spec) (actors.Volume, error) {
+	v, err := c.cfg.Volumes.Get(ctx, spec.ID)
+	if err != nil || v.Exists {
+		return v, err
+	}
+	pool, err := c.cfg.Storage.Capacity(ctx, spec.VolumePath)
 	if err != nil {
-		return actors.Volume{}, fmt.Errorf("read the capacity of %s: %w", r.params.volumePath, err)
+		return actors.Volume{}, fmt.Errorf("read the capacity of %s: %w", spec.VolumePath, err)
 	}
-	if r.size > pool.Total {
-		return actors.Volume{}, fmt.Errorf("%d bytes are more than the pool of %s has, %d: ask for less: %w", r.size, r.params.volumePath, pool.Total, actors.ErrOutOfRange)
+	if spec.Size > pool.Total {
+		return actors.Volume{}, fmt.Errorf("%d bytes are more than the pool of %s has, %d: ask for less: %w", spec.Size, spec.VolumePath, pool.Total, actors.ErrOutOfRange)
 	}
-	spec := c.spec(r)
-	v, err := c.cfg.Volumes.Exclusive(ctx, r.id, actors.Operation{
-		Kind: actors.OpCreate,
-		Key:  specKey(spec),
-		Run:  func(ctx context.Context) (actors.Volume, error) { return c.cfg.Storage.Create(ctx, spec) },
-	})
-	if err != nil {
-		return actors.Volume{}, err
+	v, err = c.cfg.Storage.Create(ctx, spec)
+	if err == nil && !v.Exists {
+		err = fmt.Errorf("the box acknowledged it and does not show it: %w", actors.ErrUnresolved)
 	}
-	if !v.Exists {
-		return actors.Volume{}, fmt.Errorf("volume %s is not on the box after its creation: %w", r.id, actors.ErrUnavailable)
-	}
-	return v, nil
+	return v, err
 }
 
 func (c *Controller) spec(r createRequest) actors.Spec {

@@ -313,6 +313,31 @@ func (lateVolumes) Get(_ context.Context, id actors.VolumeID) (actors.Volume, er
 	return actors.Volume{ID: id}, nil
 }
 
+// TestCreateVolumeAfterADelete: a volume that was there when the request came, and is deleted before
+// its turn, is made anew and not answered for.
+func TestCreateVolumeAfterADelete(t *testing.T) {
+	deleted := false
+	r := newRig(t, func(c *csi.Config) {
+		f := c.Volumes.(*fakeVolumes)
+		c.Volumes = queued{f, actors.OpCreate, func() {
+			if f.row(vol1).Exists {
+				deleted = true
+				if err := f.Delete(t.Context(), vol1); err != nil {
+					t.Error(err)
+				}
+			}
+		}}
+	})
+	for range 2 {
+		_, err := r.CreateVolume(t.Context(), gib())
+		r.must(err)
+	}
+	if !deleted || !r.box.row(vol1).Exists {
+		t.Error("a volume that is not there was answered for")
+	}
+	r.wantWrites("create", "delete", "create")
+}
+
 func TestCreateVolumeKeysTellRequestsApart(t *testing.T) {
 	seen := map[string]string{}
 	for name, change := range map[string]func(*csipb.CreateVolumeRequest){

@@ -6,7 +6,6 @@ package csi
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -26,22 +25,25 @@ func (c *Controller) DeleteVolume(ctx context.Context, req *csipb.DeleteVolumeRe
 	if err != nil {
 		return nil, err
 	}
-	v, err := c.cfg.Volumes.Get(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("look up volume %s: %w", id, err)
-	}
-	if err := c.checkOwner(v); err != nil {
-		return nil, err
-	}
-	// Even without a row there may be a file, left by a deletion that was cut short.
 	_, err = c.cfg.Volumes.Exclusive(ctx, id, actors.Operation{
 		Kind: actors.OpDelete,
-		Run: func(ctx context.Context) (actors.Volume, error) {
-			return actors.Volume{ID: id}, c.cfg.Storage.Delete(ctx, id)
-		},
+		Run:  func(ctx context.Context) (actors.Volume, error) { return actors.Volume{ID: id}, c.remove(ctx, id) },
 	})
 	if err != nil && !errors.Is(err, actors.ErrNotFound) {
 		return nil, err
 	}
 	return &csipb.DeleteVolumeResponse{}, nil
+}
+
+// remove is the operation. Its actor refused what is another cluster's; what cannot be undone is
+// asked twice. Even without a row there may be a file, left by a deletion that was cut short.
+func (c *Controller) remove(ctx context.Context, id actors.VolumeID) error {
+	v, err := c.cfg.Volumes.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := c.checkOwner(v); err != nil {
+		return err
+	}
+	return c.cfg.Storage.Delete(ctx, id)
 }

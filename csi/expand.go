@@ -30,14 +30,13 @@ func (c *Controller) ControllerExpandVolume(ctx context.Context, req *csipb.Cont
 	if err != nil {
 		return nil, err
 	}
-	v, err := c.get(ctx, id)
+	v, err := c.cfg.Volumes.Exclusive(ctx, id, actors.Operation{
+		Kind: actors.OpExpand,
+		Key:  strconv.FormatInt(size, 10),
+		Run:  func(ctx context.Context) (actors.Volume, error) { return c.expand(ctx, id, size) },
+	})
 	if err != nil {
 		return nil, err
-	}
-	if v.Size < size {
-		if v, err = c.expand(ctx, id, size); err != nil {
-			return nil, err
-		}
 	}
 	if !sizes.holds(v.Size) {
 		return nil, fmt.Errorf("volume %s has %d bytes, which limit_bytes %d excludes, and is never shrunk: raise the limit: %w", id, v.Size, sizes.limit, actors.ErrOutOfRange)
@@ -63,17 +62,15 @@ func parseExpand(req *csipb.ControllerExpandVolumeRequest) (sizeRange, int64, er
 	return sizes, size, err
 }
 
+// expand is the operation. It looks at the size itself: another expansion may have gone before.
 func (c *Controller) expand(ctx context.Context, id actors.VolumeID, size int64) (actors.Volume, error) {
-	v, err := c.cfg.Volumes.Exclusive(ctx, id, actors.Operation{
-		Kind: actors.OpExpand,
-		Key:  strconv.FormatInt(size, 10),
-		Run:  func(ctx context.Context) (actors.Volume, error) { return c.cfg.Storage.Expand(ctx, id, size) },
-	})
-	if err != nil {
-		return actors.Volume{}, err
+	v, err := c.get(ctx, id)
+	if err != nil || v.Size >= size {
+		return v, err
 	}
-	if v.Size < size {
-		return actors.Volume{}, fmt.Errorf("volume %s has %d bytes after its expansion to %d: %w", id, v.Size, size, actors.ErrUnavailable)
+	v, err = c.cfg.Storage.Expand(ctx, id, size)
+	if err == nil && v.Size < size {
+		err = fmt.Errorf("the box acknowledged %d bytes and shows %d: %w", size, v.Size, actors.ErrUnresolved)
 	}
-	return v, nil
+	return v, err
 }

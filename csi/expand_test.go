@@ -74,7 +74,7 @@ func TestExpandBelievesTheBox(t *testing.T) {
 	r := newRig(t, func(c *csi.Config) { c.Storage = lazyBox{c.Storage} })
 	r.create(vol1)
 	_, err := r.ControllerExpandVolume(t.Context(), &csipb.ControllerExpandVolumeRequest{VolumeId: vol1, CapacityRange: &csipb.CapacityRange{RequiredBytes: 1 << 40}})
-	r.wantCode(err, codes.Unavailable, "after its expansion")
+	r.wantCode(err, codes.Unavailable, "shows 1073741824")
 }
 
 // A lazyBox acknowledges expansions and does not do them.
@@ -82,4 +82,37 @@ type lazyBox struct{ csi.Storage }
 
 func (lazyBox) Expand(_ context.Context, id actors.VolumeID, _ int64) (actors.Volume, error) {
 	return actors.Volume{ID: id, Exists: true, Size: 1 << 30}, nil
+}
+
+// TestExpandAfterALargerOne: a request that waited for a larger one must not shrink what that made.
+func TestExpandAfterALargerOne(t *testing.T) {
+	r := newRig(t, func(c *csi.Config) {
+		f := c.Volumes.(*fakeVolumes)
+		c.Volumes = queued{f, actors.OpExpand, func() {
+			v := f.row(vol1)
+			v.Size = 1 << 42
+			f.put(v)
+		}}
+	})
+	r.create(vol1)
+	resp, err := r.ControllerExpandVolume(t.Context(), &csipb.ControllerExpandVolumeRequest{VolumeId: vol1, CapacityRange: &csipb.CapacityRange{RequiredBytes: 1 << 40}})
+	r.must(err)
+	if resp.GetCapacityBytes() != 1<<42 {
+		t.Errorf("expanded to %v", resp)
+	}
+	r.wantWrites("create")
+}
+
+// queued lets something happen before an operation of one kind runs.
+type queued struct {
+	*fakeVolumes
+	kind   actors.OpKind
+	before func()
+}
+
+func (q queued) Exclusive(ctx context.Context, id actors.VolumeID, op actors.Operation) (actors.Volume, error) {
+	if op.Kind == q.kind {
+		q.before()
+	}
+	return q.fakeVolumes.Exclusive(ctx, id, op)
 }
