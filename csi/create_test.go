@@ -316,15 +316,11 @@ func (lateVolumes) Get(_ context.Context, id actors.VolumeID) (actors.Volume, er
 // TestCreateVolumeAfterADelete: a volume that was there when the request came, and is deleted before
 // its turn, is made anew and not answered for.
 func TestCreateVolumeAfterADelete(t *testing.T) {
-	deleted := false
-	r := newRig(t, func(c *csi.Config) {
-		f := c.Volumes.(*fakeVolumes)
-		c.Volumes = queued{f, actors.OpCreate, func() {
-			if f.row(vol1).Exists {
-				deleted = true
-				if err := f.Delete(t.Context(), vol1); err != nil {
-					t.Error(err)
-				}
+	var r *rig
+	r = newRig(t, func(c *csi.Config) {
+		c.Volumes = queued{c.Volumes, actors.OpCreate, func() {
+			if r.box.row(vol1).Exists {
+				r.must(r.box.Delete(t.Context(), vol1))
 			}
 		}}
 	})
@@ -332,7 +328,7 @@ func TestCreateVolumeAfterADelete(t *testing.T) {
 		_, err := r.CreateVolume(t.Context(), gib())
 		r.must(err)
 	}
-	if !deleted || !r.box.row(vol1).Exists {
+	if !r.box.row(vol1).Exists {
 		t.Error("a volume that is not there was answered for")
 	}
 	r.wantWrites("create", "delete", "create")
@@ -380,6 +376,20 @@ func TestCreateVolumeFailures(t *testing.T) {
 		_, err := r.CreateVolume(t.Context(), gib())
 		r.wantCode(err, test.code, "box says no")
 	}
+}
+
+// TestCreateVolumeBelievesTheBox: an acknowledged volume that the box does not show may be there yet.
+func TestCreateVolumeBelievesTheBox(t *testing.T) {
+	r := newRig(t, func(c *csi.Config) { c.Storage = emptyBox{c.Storage} })
+	_, err := r.CreateVolume(t.Context(), gib())
+	r.wantCode(err, codes.Unavailable, "does not show it")
+}
+
+// An emptyBox acknowledges volumes and does not make them.
+type emptyBox struct{ csi.Storage }
+
+func (emptyBox) Create(_ context.Context, s actors.Spec) (actors.Volume, error) {
+	return actors.Volume{ID: s.ID}, nil
 }
 
 func TestCreateVolumeLeavesOtherRowsAlone(t *testing.T) {

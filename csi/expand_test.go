@@ -86,12 +86,12 @@ func (lazyBox) Expand(_ context.Context, id actors.VolumeID, _ int64) (actors.Vo
 
 // TestExpandAfterALargerOne: a request that waited for a larger one must not shrink what that made.
 func TestExpandAfterALargerOne(t *testing.T) {
-	r := newRig(t, func(c *csi.Config) {
-		f := c.Volumes.(*fakeVolumes)
-		c.Volumes = queued{f, actors.OpExpand, func() {
-			v := f.row(vol1)
+	var r *rig
+	r = newRig(t, func(c *csi.Config) {
+		c.Volumes = queued{c.Volumes, actors.OpExpand, func() {
+			v := r.box.row(vol1)
 			v.Size = 1 << 42
-			f.put(v)
+			r.box.put(v)
 		}}
 	})
 	r.create(vol1)
@@ -105,7 +105,7 @@ func TestExpandAfterALargerOne(t *testing.T) {
 
 // queued lets something happen before an operation of one kind runs.
 type queued struct {
-	*fakeVolumes
+	csi.Volumes
 	kind   actors.OpKind
 	before func()
 }
@@ -114,5 +114,5 @@ func (q queued) Exclusive(ctx context.Context, id actors.VolumeID, op actors.Ope
 	if op.Kind == q.kind {
 		q.before()
 	}
-	return q.fakeVolumes.Exclusive(ctx, id, op)
+	return q.Volumes.Exclusive(ctx, id, op)
 }
