@@ -1,0 +1,49 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrConfig: a Config is incomplete or out of range. Nothing was done.
+	ErrConfig = errors.New("invalid configuration")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("controller closed")
+	// ErrGone: the controller was given up, after "do not retry" or after its loss timeout. The
+	// error also wraps the last attempt's.
+	ErrGone = errors.New("controller gone")
+	// ErrNoNamespace: the controller is live without the namespace: the subsystem has none, or its
+	// identity is not the one it had, so that it is another disk.
+	ErrNoNamespace = errors.New("no such namespace")
+	// ErrRange: an offset or a length is not a multiple of the block size, negative, or beyond the
+	// end of the namespace.
+	ErrRange = errors.New("outside the namespace or not block-aligned")
+	// ErrProtocol: the peer broke the protocol, or does not offer what this initiator needs.
+	ErrProtocol = errors.New("nvme/tcp protocol violation")
+
+	// errLost: the connection ended before the command was answered. It does not leave the package
+	// for I/O, which is issued again.
+	errLost = errors.New("connection lost")
+	// errTimeout: the target did not answer in time.
+	errTimeout = errors.New("no answer in time")
+)
+
+// A StatusError is a command that the controller completed with a status other than success.
+type StatusError struct {
+	Op   string // the command, as "read" or "connect queue 1"
+	Code uint16 // status code type and status code, as in the kernel's messages: 0x182 (NVMe Base 2.0, 4.2.3)
+	DNR  bool   // "do not retry" was set
+}
+
+// Error names the command and the status.
+func (e *StatusError) Error() string {
+	retry := ""
+	if e.DNR {
+		retry = ", do not retry"
+	}
+	return fmt.Sprintf("%s: nvme status %#x%s", e.Op, e.Code, retry)
+}
