@@ -8,10 +8,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/rds-csi/rds-csi/nvme/tcp"
 )
 
 // The defaults of Config, which are those of the Linux initiator and nvme-cli.
@@ -29,7 +32,8 @@ const (
 const (
 	MaxQueues     = 4
 	MaxQueueDepth = 1024
-	maxNQN        = 223 // bytes (NVMe Base 2.0, 4.5 "NVMe Qualified Names")
+	maxNQN        = tcp.MaxNQN
+	maxKeepAlive  = math.MaxUint32 * time.Millisecond // what the Connect command can say
 )
 
 // shutdownTimeout bounds what Close waits for a target: commands in flight and the shutdown
@@ -121,8 +125,8 @@ func (c Config) check() error {
 		return fmt.Errorf("%w: %d I/O queues, want 1 to %d", ErrConfig, c.Queues, MaxQueues)
 	case c.QueueDepth < 1 || c.QueueDepth > MaxQueueDepth:
 		return fmt.Errorf("%w: queue depth %d, want 1 to %d", ErrConfig, c.QueueDepth, MaxQueueDepth)
-	case c.KeepAlive > 0 && c.KeepAlive < time.Millisecond:
-		return fmt.Errorf("%w: keep-alive timeout %v is below 1ms", ErrConfig, c.KeepAlive)
+	case c.KeepAlive > 0 && (c.KeepAlive < time.Millisecond || c.KeepAlive > maxKeepAlive):
+		return fmt.Errorf("%w: keep-alive timeout %v, want %v to %v", ErrConfig, c.KeepAlive, time.Millisecond, maxKeepAlive)
 	case c.ReconnectDelay < 0:
 		return fmt.Errorf("%w: reconnect delay %v is negative", ErrConfig, c.ReconnectDelay)
 	case c.AdminTimeout < 0 || c.IOTimeout < 0:

@@ -6,6 +6,8 @@ package host
 import (
 	"errors"
 	"fmt"
+
+	"github.com/rds-csi/rds-csi/nvme/tcp"
 )
 
 var (
@@ -35,15 +37,15 @@ var (
 // A StatusError is a command that the controller completed with a status other than success.
 type StatusError struct {
 	Op   string // the command, as "read" or "connect queue 1"
-	Code uint16 // status code type and status code, as in the kernel's messages: 0x182 (NVMe Base 2.0, 4.2.3)
+	Code uint16 // type and status code: one of the tcp.Status constants, as 0x182
 	DNR  bool   // "do not retry" was set
 }
 
 // Error names the command and the status.
 func (e *StatusError) Error() string {
-	retry := ""
+	status := tcp.Status(e.Code)
 	if e.DNR {
-		retry = ", do not retry"
+		status |= tcp.DNR
 	}
-	return fmt.Sprintf("%s: nvme status %#x%s", e.Op, e.Code, retry)
+	return fmt.Sprintf("%s: %v", e.Op, status)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -214,3 +215,19 @@ func (f *fake) config() Config {
 		ReconnectDelay: 2 * time.Second, CtrlLossTimeout: -1,
 	}
 }
+
+// first returns an intercept that does something, and nothing else, with the first command of an
+// opcode on the admin queue or on an I/O queue.
+func first(admin bool, opcode uint8, do func(c *fakeConn, cmd tcp.Command)) func(*fakeConn, tcp.Command) bool {
+	var done atomic.Bool
+	return func(c *fakeConn, cmd tcp.Command) bool {
+		if !c.ready || admin != (c.qid == 0) || cmd.Opcode != opcode || !done.CompareAndSwap(false, true) {
+			return false
+		}
+		do(c, cmd)
+		return true
+	}
+}
+
+// ignore does nothing.
+func ignore(*fakeConn, tcp.Command) {}

@@ -167,7 +167,7 @@ func (q *queue) send(s send) error {
 		// The error that ends the queue is the fault, whatever becomes of the message.
 		_ = q.w.WritePDU(s.fault.TermReq(false), nil)
 		_ = q.w.Flush()
-		return fmt.Errorf("%w: %w", ErrProtocol, s.fault)
+		return foul(s.fault)
 	}
 	c := s.command
 	defer q.release(c)
@@ -204,9 +204,8 @@ func (q *queue) read() {
 		_ = q.conn.SetWriteDeadline(time.Now().Add(time.Second))
 		q.sends <- send{fault: fault}
 		<-q.written
-		err = fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
-	q.fail(fmt.Errorf("queue %d: receive: %w", q.id, err))
+	q.fail(fmt.Errorf("queue %d: receive: %w", q.id, foul(err)))
 	<-q.written
 	for i := range q.slots.used {
 		if c := q.slots.at(uint16(i)); c != nil && q.slots.take(c) {

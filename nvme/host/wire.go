@@ -5,6 +5,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -68,7 +69,7 @@ func initialise(conn net.Conn, cfg Config) (*wire, error) {
 	}
 	pdu, err := w.r.ReadPDU()
 	if err != nil {
-		return nil, err
+		return nil, foul(err)
 	}
 	resp, ok := pdu.(tcp.ICResp)
 	switch {
@@ -87,4 +88,13 @@ func initialise(conn net.Conn, cfg Config) (*wire, error) {
 	w.w.Negotiated(digest, resp.CPDA)
 	w.maxH2CData = int(min(resp.MaxH2CData, maxTransfer))
 	return w, nil
+}
+
+// foul wraps ErrProtocol around what the codec found wrong with the peer, and only that.
+func foul(err error) error {
+	var fault *tcp.ProtocolError
+	if errors.As(err, &fault) {
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	return err
 }

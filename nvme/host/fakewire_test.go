@@ -1,0 +1,22 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"net"
+	"sync/atomic"
+)
+
+// A corrupter flips a bit in the data of the first PDU that is written through it.
+type corrupter struct {
+	net.Conn
+	done atomic.Bool
+}
+
+func (c *corrupter) Write(p []byte) (int, error) {
+	if len(p) > 100 && c.done.CompareAndSwap(false, true) {
+		p[100] ^= 1
+	}
+	return c.Conn.Write(p)
+}

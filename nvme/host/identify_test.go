@@ -1,0 +1,135 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rds-csi/rds-csi/nvme/tcp"
+)
+
+func TestNamespaceIsDescribed(t *testing.T) {
+	connected(t, nil, func(t *testing.T, f *fake, c *Controller) {
+		if c.Size() != testDisk || c.BlockSize() != 512 || c.UUID() != uuid.UUID(f.ids.UUID) || c.Namespace().ID != 1 {
+			t.Errorf("namespace %+v", c.Namespace())
+		}
+	})
+}
+
+func TestResize(t *testing.T) {
+	for _, event := range []bool{true, false} {
+		name := "rescan"
+		if event {
+			name = "event"
+		}
+		t.Run(name, func(t *testing.T) {
+			var olds, news []int64
+			change := func(_ *fake, cfg *Config) {
+				cfg.OnNamespace = func(old, now Namespace) { olds, news = append(olds, old.Size), append(news, now.Size) }
+			}
+			connected(t, change, func(t *testing.T, f *fake, c *Controller) {
+				synctest.Wait() // until events are waited for
+				for i, size := range []int64{2 * testDisk, 3 * testDisk} {
+					f.resize(size, event)
+					synctest.Wait()
+					if !event {
+						if c.Size() == size {
+							t.Fatal("a quiet resize was noticed")
+						}
+						if err := c.Rescan(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if c.Size() != size {
+						t.Fatalf("size %d, want %d", c.Size(), size)
+					}
+					if err := second(c.WriteAt(make([]byte, 512), size-512)); err != nil {
+						t.Errorf("write at the new end: %v", err)
+					}
+					if len(news) != i+2 || news[i+1] != size || olds[i+1] != news[i] {
+						t.Errorf("told %d, %d", olds, news)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A resize while the connection is down is seen when it is up again.
+func TestResizeWhileAway(t *testing.T) {
+	connected(t, nil, func(t *testing.T, f *fake, c *Controller) {
+		f.drop()
+		synctest.Wait()
+		f.resize(2*testDisk, true)
+		if err := c.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if c.Size() != 2*testDisk {
+			t.Errorf("size %d", c.Size())
+		}
+	})
+}
+
+func TestNamespaceByID(t *testing.T) {
+	tests := map[string]struct {
+		want   uint32
+		active []uint32
+		found  uint32
+	}{
+		"the first":  {0, []uint32{3, 5}, 3},
+		"one of two": {5, []uint32{3, 5}, 5},
+		"not there":  {4, []uint32{3, 5}, 0},
+		"none":       {0, nil, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			change := func(f *fake, cfg *Config) { f.nsids, cfg.NSID = tt.active, tt.want }
+			connected(t, change, func(t *testing.T, f *fake, c *Controller) {
+				if got := c.Namespace().ID; got != tt.found {
+					t.Fatalf("namespace %d, want %d", got, tt.found)
+				}
+				err := c.Flush(t.Context())
+				if (tt.found == 0) != errors.Is(err, ErrNoNamespace) {
+					t.Errorf("flush: %v", err)
+				}
+				if tt.found != 0 && f.count(tcp.OpFlush, tt.found) != 1 {
+					t.Error("the flush went elsewhere")
+				}
+			})
+		})
+	}
+}
+
+// A namespace that appears after the connect is used from then on.
+func TestNamespaceAppearsLater(t *testing.T) {
+	change := func(f *fake, _ *Config) { f.nsids = nil }
+	connected(t, change, func(t *testing.T, f *fake, c *Controller) {
+		synctest.Wait()
+		f.set(func() { f.nsids = []uint32{1} })
+		f.resize(testDisk, true)
+		synctest.Wait()
+		if err := c.Flush(t.Context()); err != nil || c.Size() != testDisk {
+			t.Errorf("flush: %v, size %d", err, c.Size())
+		}
+	})
+}
+
+func TestRescanWaitsForTheConnection(t *testing.T) {
+	connected(t, nil, func(t *testing.T, f *fake, c *Controller) {
+		f.drop()
+		f.resize(2*testDisk, false)
+		begun := time.Now()
+		if err := c.Rescan(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took != 2*time.Second || c.Size() != 2*testDisk {
+			t.Errorf("size %d after %v", c.Size(), took)
+		}
+	})
+}
