@@ -130,42 +130,47 @@ func (a *association) ping() error {
 }
 
 // watch waits for events, and sends what the namespace has become to scans, until the association
-// ends or the target refuses to tell.
+// ends or the target refuses to tell. A target that has none to tell is not asked.
 func (a *association) watch(log *slog.Logger, scans chan<- scan) {
+	if a.identity.OAES&tcp.NotifyNamespace == 0 {
+		return
+	}
 	a.run.Go(func() {
 		for {
 			sqe := tcp.Command{Opcode: tcp.OpAsyncEventReq, Flags: tcp.FlagSGL}
 			completion, err := a.admin.exec(context.Background(), newCommand("wait for events", sqe))
-			if err == nil {
-				err = a.event(tcp.ParseAsyncEvent(completion.DW0), log, scans)
-			}
-			var status *StatusError
-			if errors.As(err, &status) {
-				log.Warn("no namespace events until the next connect", "cause", err)
-			}
 			if err != nil {
+				if !errors.Is(err, errLost) {
+					log.Warn("no namespace events until the next connect", "cause", err)
+				}
 				return
+			}
+			e := tcp.ParseAsyncEvent(completion.DW0)
+			if e.Kind != tcp.AsyncNotice || e.Info != tcp.NoticeNamespaceChanged {
+				log.Info("event ignored", "kind", e.Kind, "info", e.Info)
+				continue
+			}
+			if err := a.changed(scans); err != nil {
+				log.Warn("changed namespace not read", "cause", err)
 			}
 		}
 	})
 }
 
-// event handles one event. Its log page is read first, which lets the target tell of the next
-// change: what happens after that is seen by the scan, or told again.
-func (a *association) event(e tcp.AsyncEvent, log *slog.Logger, scans chan<- scan) error {
-	if e.Kind != tcp.AsyncNotice || e.Info != tcp.NoticeNamespaceChanged {
-		log.Info("event ignored", "kind", e.Kind, "info", e.Info)
-		return nil
-	}
+// changed looks at the namespace after an event. The event's log page is read first, which lets the
+// target tell of the next change: what happens after that is seen by the scan, or told again.
+func (a *association) changed(scans chan<- scan) error {
+	ctx := context.Background() // each command has its timeout
 	page := tcp.LogPage{ID: tcp.LogChangedNS, Length: tcp.ChangedNSLogLen}
-	if _, err := a.logPage(context.Background(), "read changed namespaces", page); err != nil {
+	if _, err := a.logPage(ctx, "read changed namespaces", page); err != nil {
 		return err
 	}
-	ns, err := a.scan(context.Background())
-	if err != nil {
+	ns, err := a.scan(ctx)
+	if err != nil && !errors.Is(err, ErrProtocol) {
 		return err
 	}
-	return a.tell(context.Background(), ns, scans)
+	// One that cannot be used any more is none: writing with what it was could hit other blocks.
+	return errors.Join(err, a.tell(ctx, ns, scans))
 }
 
 // tell sends what the namespace is to the controller, and waits until that is known.

@@ -74,8 +74,9 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// OnState is told each change of state, in order. OnNamespace is told each change of the
-	// namespace, of its size above all; now is zero when it is gone. Both are called on the
-	// goroutine that owns the controller: they must not block and must not call Close. Nil: not told.
+	// namespace, of its size above all; now is zero when it is gone. Both are called one at a time,
+	// by Connect and then by the goroutine that owns the controller: they must not block and must
+	// not call Close. Nil: not told.
 	OnState     func(old, now State)
 	OnNamespace func(old, now Namespace)
 

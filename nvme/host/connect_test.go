@@ -217,3 +217,41 @@ func TestQueuesAreLimitedByTheTarget(t *testing.T) {
 		}
 	})
 }
+
+// A controller that takes its time to become ready is waited for, as long as CAP.TO allows.
+func TestReadyTakesTime(t *testing.T) {
+	tests := map[string]struct {
+		csts  uint64
+		after time.Duration // until it is ready
+		is    error
+	}{
+		"soon":  {0, time.Second, nil},
+		"never": {0, time.Hour, context.DeadlineExceeded},
+		"fatal": {tcp.CSTSFatal, time.Hour, ErrProtocol},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				defer f.close()
+				begun := time.Now()
+				f.intercept = func(c *fakeConn, cmd tcp.Command) bool {
+					p, _ := cmd.Property()
+					if cmd.Opcode != tcp.OpFabrics || cmd.FabricsType() != tcp.FabricsPropertyGet ||
+						p.Offset != tcp.PropCSTS || time.Since(begun) >= tt.after {
+						return false
+					}
+					c.answer(cmd, 0, tt.csts)
+					return true
+				}
+				c, err := Connect(t.Context(), f.config())
+				if !errors.Is(err, tt.is) {
+					t.Errorf("err = %v, want %v", err, tt.is)
+				}
+				if err == nil {
+					_ = c.Close()
+				}
+			})
+		})
+	}
+}

@@ -5,6 +5,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -240,8 +241,10 @@ func (c *Controller) ping() {
 func (c *Controller) answered(now time.Time, a answer) {
 	switch {
 	case a.assoc != c.assoc:
+	case errors.Is(a.err, errLost):
+		c.lose(now, c.assoc.cause())
 	case a.err != nil:
-		c.lose(now, fmt.Errorf("keep alive: %w", a.err))
+		c.lose(now, a.err)
 	default:
 		c.keepAlive.answered(now)
 	}

@@ -5,6 +5,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -57,7 +58,7 @@ func (a *association) logPage(ctx context.Context, op string, page tcp.LogPage) 
 }
 
 // scan finds the namespace that the configuration asks for. It is no error that there is none: it
-// may appear later, with an event.
+// may appear later, with an event. It is ErrProtocol that it cannot be used.
 func (a *association) scan(ctx context.Context) (Namespace, error) {
 	after := max(a.cfg.NSID, 1) - 1
 	data, err := a.identify(ctx, "list namespaces", tcp.CNSActiveNamespaces, after)
@@ -68,8 +69,18 @@ func (a *association) scan(ctx context.Context) (Namespace, error) {
 	if len(active) == 0 || (a.cfg.NSID != 0 && active[0] != a.cfg.NSID) {
 		return Namespace{}, nil
 	}
-	ns := Namespace{ID: active[0]}
-	if data, err = a.identify(ctx, "identify namespace", tcp.CNSNamespace, ns.ID); err != nil {
+	ns, err := a.describe(ctx, active[0])
+	var status *StatusError
+	if errors.As(err, &status) && status.DNR {
+		return Namespace{}, nil // it went away after it was listed
+	}
+	return ns, err
+}
+
+// describe identifies a namespace. The zero Namespace means that it is not active.
+func (a *association) describe(ctx context.Context, nsid uint32) (Namespace, error) {
+	data, err := a.identify(ctx, "identify namespace", tcp.CNSNamespace, nsid)
+	if err != nil {
 		return Namespace{}, err
 	}
 	id, err := tcp.ParseNamespaceIdentity(data)
@@ -77,23 +88,20 @@ func (a *association) scan(ctx context.Context) (Namespace, error) {
 	case err != nil:
 		return Namespace{}, fmt.Errorf("%w: %w", ErrProtocol, err)
 	case id.Size == 0:
-		return Namespace{}, nil // it went away after it was listed
+		return Namespace{}, nil
 	case id.BlockShift < minBlockShift || id.BlockShift > maxBlockShift:
-		return Namespace{}, fmt.Errorf("%w: namespace %d with blocks of 2^%d bytes", ErrProtocol, ns.ID, id.BlockShift)
+		return Namespace{}, fmt.Errorf("%w: namespace %d with blocks of 2^%d bytes", ErrProtocol, nsid, id.BlockShift)
 	case id.Size >= 1<<(63-id.BlockShift):
-		return Namespace{}, fmt.Errorf("%w: namespace %d of %d blocks", ErrProtocol, ns.ID, id.Size)
+		return Namespace{}, fmt.Errorf("%w: namespace %d of %d blocks", ErrProtocol, nsid, id.Size)
 	}
-	ns.BlockSize, ns.Size = 1<<id.BlockShift, int64(id.Size<<id.BlockShift)
-	return a.describe(ctx, ns)
-}
-
-// describe adds a namespace's identifiers.
-func (a *association) describe(ctx context.Context, ns Namespace) (Namespace, error) {
+	ns := Namespace{
+		ID: nsid, BlockSize: 1 << id.BlockShift, Size: int64(id.Size << id.BlockShift),
+		NGUID: id.NGUID, EUI64: id.EUI64,
+	}
 	if a.identity.Version < tcp.Version13 {
 		return ns, nil // from before the descriptor list
 	}
-	data, err := a.identify(ctx, "describe namespace", tcp.CNSDescriptors, ns.ID)
-	if err != nil {
+	if data, err = a.identify(ctx, "describe namespace", tcp.CNSDescriptors, nsid); err != nil {
 		return Namespace{}, err
 	}
 	d, err := tcp.ParseDescriptors(data)
@@ -101,7 +109,7 @@ func (a *association) describe(ctx context.Context, ns Namespace) (Namespace, er
 		return Namespace{}, fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	if d.CommandSet != 0 {
-		return Namespace{}, fmt.Errorf("%w: namespace %d has command set %d, not NVM", ErrProtocol, ns.ID, d.CommandSet)
+		return Namespace{}, fmt.Errorf("%w: namespace %d has command set %d, not NVM", ErrProtocol, nsid, d.CommandSet)
 	}
 	ns.UUID, ns.NGUID, ns.EUI64 = d.UUID, d.NGUID, d.EUI64
 	return ns, nil

@@ -133,3 +133,65 @@ func TestRescanWaitsForTheConnection(t *testing.T) {
 		}
 	})
 }
+
+// A namespace that turns into something unusable is not written to any more.
+func TestNamespaceBecomesUnusable(t *testing.T) {
+	tests := map[string]func(*fake){
+		"larger blocks":  func(f *fake) { f.ns.BlockShift = 12 },
+		"huge blocks":    func(f *fake) { f.ns.BlockShift = 16 },
+		"other uuid":     func(f *fake) { f.ids.UUID[0]++ },
+		"no command set": func(f *fake) { f.ids.HasCSI, f.ids.CommandSet = true, 1 },
+		"not active":     func(f *fake) { f.nsids = nil },
+		"no blocks":      func(f *fake) { f.disk = nil },
+		"identify refused": func(f *fake) {
+			f.intercept = first(true, tcp.OpIdentify, func(c *fakeConn, cmd tcp.Command) {
+				c.later(func() { c.reply(cmd, tcp.AppendNamespaceList(nil, 1)) })
+				f.intercept = first(true, tcp.OpIdentify, func(c *fakeConn, cmd tcp.Command) {
+					c.answer(cmd, tcp.StatusInvalidNamespace|tcp.DNR, 0)
+				})
+			})
+		},
+	}
+	for name, damage := range tests {
+		t.Run(name, func(t *testing.T) {
+			connected(t, nil, func(t *testing.T, f *fake, c *Controller) {
+				synctest.Wait()
+				f.set(func() { damage(f) })
+				f.resize(int64(len(f.disk)), true)
+				synctest.Wait()
+				if err := second(c.WriteAt(make([]byte, 4096), 0)); !errors.Is(err, ErrNoNamespace) {
+					t.Errorf("write: %v, want ErrNoNamespace", err)
+				}
+				if c.State() != StateLive {
+					t.Errorf("state %v", c.State())
+				}
+			})
+		})
+	}
+}
+
+// Events that are not about namespaces change nothing, and the next one is waited for.
+func TestOtherEventsArePassedOver(t *testing.T) {
+	connected(t, nil, func(t *testing.T, f *fake, c *Controller) {
+		synctest.Wait()
+		var aers []func(tcp.AsyncEvent)
+		f.set(func() { aers, f.aers = f.aers, nil })
+		aers[0](tcp.AsyncEvent{Kind: tcp.AsyncNotice, Info: tcp.NoticeANAChanged, LogPage: tcp.LogANA})
+		synctest.Wait()
+		f.resize(2*testDisk, true)
+		synctest.Wait()
+		if c.Size() != 2*testDisk {
+			t.Errorf("size %d", c.Size())
+		}
+	})
+}
+
+func TestNoEventsAskedOfATargetWithoutThem(t *testing.T) {
+	change := func(f *fake, _ *Config) { f.identity.OAES = 0 }
+	connected(t, change, func(t *testing.T, f *fake, _ *Controller) {
+		synctest.Wait()
+		if f.count(tcp.OpAsyncEventReq, 0) != 0 || f.count(tcp.OpSetFeatures, 0) != 1 {
+			t.Error("events were asked for")
+		}
+	})
+}
