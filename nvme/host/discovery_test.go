@@ -53,3 +53,12 @@ func TestHostIDOf(t *testing.T) {
 		t.Error("host ID zero")
 	}
 }
+
+// A log page that changes while it is read is read again, but not for ever.
+func TestDiscoverWhatMoves(t *testing.T) {
+	f := newFake()
+	f.identity.Type, f.moving = tcp.ControllerDiscovery, true
+	if _, err := Discover(t.Context(), f.listen(t), testHost); !errors.Is(err, errMoving) {
+		t.Errorf("err = %v, want errMoving", err)
+	}
+}

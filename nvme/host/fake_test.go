@@ -45,6 +45,9 @@ type fake struct {
 	queues   int
 	log      []tcp.DiscoveryEntry
 
+	generation uint64 // of log
+	moving     bool   // log changes whenever it is read
+
 	// How it misbehaves.
 	refused bool       // the port is closed
 	connect tcp.Status // refuses Connect
@@ -61,6 +64,7 @@ type fake struct {
 	cc       uint64
 	term     []tcp.TermReq
 	aers     []func(tcp.AsyncEvent)
+	masked   bool // an event was told and its log page not yet read
 	nextCtrl uint16
 }
 
@@ -176,15 +180,13 @@ func (f *fake) resize(size int64, notify bool) {
 	f.mu.Lock()
 	f.disk = append(f.disk[:min(len(f.disk), int(size))], make([]byte, max(int(size)-len(f.disk), 0))...)
 	f.ns.Size = uint64(size) / 512
-	aers := f.aers
-	if notify {
-		f.aers = nil
+	var aers []func(tcp.AsyncEvent)
+	if notify && !f.masked {
+		aers, f.aers, f.masked = f.aers, nil, true
 	}
 	f.mu.Unlock()
-	if notify {
-		for _, answer := range aers {
-			answer(tcp.AsyncEvent{Kind: tcp.AsyncNotice, Info: tcp.NoticeNamespaceChanged, LogPage: tcp.LogChangedNS})
-		}
+	for _, answer := range aers {
+		answer(tcp.AsyncEvent{Kind: tcp.AsyncNotice, Info: tcp.NoticeNamespaceChanged, LogPage: tcp.LogChangedNS})
 	}
 }
 

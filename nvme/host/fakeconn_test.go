@@ -139,7 +139,7 @@ func (c *fakeConn) fabrics(cmd tcp.Command, data []byte) {
 		f.sqsize = append(f.sqsize, connect.SQSize)
 		if c.qid == 0 {
 			f.nextCtrl++
-			f.kato, f.hostID = connect.KATO, d.HostID
+			f.kato, f.hostID, f.masked = connect.KATO, d.HostID, false
 		}
 		id := f.nextCtrl
 		c.later(func() { c.answer(cmd, 0, uint64(id)) })
@@ -183,8 +183,13 @@ func (c *fakeConn) admin(cmd tcp.Command) {
 		return
 	case tcp.OpGetLogPage:
 		data = make([]byte, tcp.ChangedNSLogLen)
-		if page := cmd.LogPage(); page.ID == tcp.LogDiscovery {
-			all := tcp.AppendDiscoveryLog(nil, 7, f.log)
+		page := cmd.LogPage()
+		f.masked = f.masked && page.ID != tcp.LogChangedNS
+		if page.ID == tcp.LogDiscovery {
+			all := tcp.AppendDiscoveryLog(nil, f.generation, f.log)
+			if f.moving {
+				f.generation++
+			}
 			data = all[page.Offset : int(page.Offset)+page.Length]
 		}
 	case tcp.OpIdentify:
@@ -262,7 +267,10 @@ func (c *fakeConn) ask(w *fakeWrite) {
 // data takes what an R2T asked for.
 func (c *fakeConn) data(p tcp.H2CData, data []byte) {
 	w := c.writes[p.CID]
-	if w == nil || int(p.Offset) != w.got || p.TTag != p.CID+1 {
+	if w == nil {
+		return // an intercept asked for it
+	}
+	if int(p.Offset) != w.got || p.TTag != p.CID+1 || p.Length > c.f.resp.MaxH2CData {
 		_ = c.conn.Close()
 		return
 	}

@@ -195,3 +195,37 @@ func TestNoEventsAskedOfATargetWithoutThem(t *testing.T) {
 		}
 	})
 }
+
+// An admin command that is never answered brings the connection down, since its place would be lost.
+func TestAdminCommandUnanswered(t *testing.T) {
+	connected(t, nil, func(t *testing.T, f *fake, c *Controller) {
+		synctest.Wait()
+		f.set(func() { f.intercept = first(true, tcp.OpIdentify, ignore) })
+		f.resize(2*testDisk, false)
+		begun := time.Now()
+		if err := c.Rescan(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took != DefaultAdminTimeout+2*time.Second || c.Size() != 2*testDisk {
+			t.Errorf("size %d after %v", c.Size(), took)
+		}
+	})
+}
+
+// A namespace that vanishes between the list and the look is none, not a refusal to connect.
+func TestNamespaceVanishesWhileConnecting(t *testing.T) {
+	change := func(f *fake, _ *Config) {
+		f.intercept = func(c *fakeConn, cmd tcp.Command) bool {
+			if c.qid != 0 || cmd.Opcode != tcp.OpIdentify || cmd.CDW10 != tcp.CNSDescriptors {
+				return false
+			}
+			c.answer(cmd, tcp.StatusInvalidNamespace|tcp.DNR, 0)
+			return true
+		}
+	}
+	connected(t, change, func(t *testing.T, _ *fake, c *Controller) {
+		if c.State() != StateLive || c.Size() != 0 {
+			t.Errorf("state %v, size %d", c.State(), c.Size())
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rds-csi/rds-csi/nvme/tcp"
 )
@@ -223,6 +224,28 @@ func TestPartialWriteTellsHowMuch(t *testing.T) {
 		var status *StatusError
 		if n != 16<<10 || !errors.As(err, &status) {
 			t.Errorf("WriteAt = %d, %v, want 16384 and a write fault", n, err)
+		}
+	})
+}
+
+// Of two commands that fail the first counts, whichever is answered first.
+func TestPartialReadCountsFromTheStart(t *testing.T) {
+	change := func(f *fake, _ *Config) {
+		f.identity.MDTS = 1
+		f.intercept = func(c *fakeConn, cmd tcp.Command) bool {
+			if cmd.Opcode != tcp.OpRead || c.qid == 0 || (cmd.LBA() != 16 && cmd.LBA() != 48) {
+				return false
+			}
+			c.later(func() {
+				time.Sleep(time.Duration(cmd.LBA()) * time.Second / 64)
+				c.answer(cmd, tcp.StatusUnrecoveredRead|tcp.DNR, 0)
+			})
+			return true
+		}
+	}
+	connected(t, change, func(t *testing.T, _ *fake, c *Controller) {
+		if n, err := c.ReadAt(make([]byte, 40<<10), 0); n != 8<<10 || err == nil {
+			t.Errorf("ReadAt = %d, %v, want 8192 and an error", n, err)
 		}
 	})
 }

@@ -307,6 +307,7 @@ func (q *queue) requested(p tcp.R2T) error {
 	if c.in || c.sqe.SGL.ID == tcp.SGLInCapsule || p.Length == 0 || uint64(p.Offset) != uint64(c.moved) || end > uint64(len(c.data)) {
 		return q.r.Fault(tcp.FatalOutOfRange, 0, "R2T of %d bytes at %d of %s, %d of %d bytes asked for", p.Length, p.Offset, c.op, c.moved, len(c.data))
 	}
+	// One R2T at a time (MAXR2T). Its data may have arrived before the writer has let go of it.
 	if c.refs.Load() > 2 {
 		return q.r.Fault(tcp.FatalLimit, 0, "more than one R2T outstanding for %s", c.op)
 	}

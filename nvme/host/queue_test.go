@@ -29,7 +29,7 @@ func TestProtocolViolationsEndTheConnection(t *testing.T) {
 			c.send(tcp.C2HData{CID: cmd.CID, Offset: 4096, Length: 4096}, part)
 		}, tcp.FatalOutOfRange},
 		"too much data": {tcp.OpRead, func(c *fakeConn, cmd tcp.Command) {
-			c.later(func() { c.send(tcp.C2HData{CID: cmd.CID, Length: 16384}, make([]byte, 16384)) })
+			c.later(func() { c.send(tcp.C2HData{CID: cmd.CID, Length: 128 << 10}, make([]byte, 128<<10)) })
 		}, tcp.FatalOutOfRange},
 		"data for a write": {tcp.OpWrite, func(c *fakeConn, cmd tcp.Command) {
 			c.send(tcp.C2HData{CID: cmd.CID, Length: 4096}, part)
@@ -41,9 +41,19 @@ func TestProtocolViolationsEndTheConnection(t *testing.T) {
 			c.send(tcp.R2T{CID: cmd.CID, Offset: 4096, Length: 4096}, nil)
 		}, tcp.FatalOutOfRange},
 		"r2t past the end": {tcp.OpWrite, func(c *fakeConn, cmd tcp.Command) {
-			c.send(tcp.R2T{CID: cmd.CID, Length: 8193}, nil)
+			c.send(tcp.R2T{CID: cmd.CID, Length: cmd.SGL.Length + 1}, nil)
 		}, tcp.FatalOutOfRange},
 		"write done without data": {tcp.OpWrite, func(c *fakeConn, cmd tcp.Command) { c.answer(cmd, 0, 0) }, tcp.FatalSequence},
+		"answered twice": {tcp.OpWrite, func(c *fakeConn, cmd tcp.Command) {
+			c.send(tcp.R2T{CID: cmd.CID, Length: cmd.SGL.Length}, nil)
+			c.answer(cmd, 0, 0)
+			c.answer(cmd, 0, 0)
+		}, tcp.FatalHeaderField},
+		"many r2ts": {tcp.OpWrite, func(c *fakeConn, cmd tcp.Command) {
+			for i := range uint32(3) {
+				c.send(tcp.R2T{CID: cmd.CID, Offset: i * 20480, Length: 20480}, nil)
+			}
+		}, tcp.FatalLimit},
 		"unknown command": {tcp.OpRead, func(c *fakeConn, cmd tcp.Command) {
 			cmd.CID++
 			c.answer(cmd, 0, 0)
@@ -62,8 +72,8 @@ func TestProtocolViolationsEndTheConnection(t *testing.T) {
 				f.intercept = first(false, tt.opcode, tt.answer)
 			}
 			connected(t, change, func(t *testing.T, f *fake, c *Controller) {
-				want := pattern(8192, 4)
-				got := make([]byte, 8192)
+				want := pattern(64<<10, 4) // more than the writer's buffer takes
+				got := make([]byte, 64<<10)
 				f.set(func() { copy(f.disk, want) })
 				// The command succeeds all the same, on the next connection.
 				var err error
@@ -75,6 +85,10 @@ func TestProtocolViolationsEndTheConnection(t *testing.T) {
 				}
 				if err != nil || !bytes.Equal(got, want) {
 					t.Errorf("err = %v", err)
+				}
+				synctest.Wait() // a pipe has no room for an answer and the farewell at once
+				if err := c.Flush(t.Context()); err != nil {
+					t.Error(err)
 				}
 				if !slices.Contains(seen, "resetting") {
 					t.Error("the connection was kept")
@@ -119,7 +133,6 @@ func TestDataDigestMismatchIsRetried(t *testing.T) {
 func TestRefusedWhileSending(t *testing.T) {
 	change := func(f *fake, _ *Config) {
 		f.intercept = first(false, tcp.OpWrite, func(c *fakeConn, cmd tcp.Command) {
-			c.writes[cmd.CID] = &fakeWrite{cmd: cmd, data: make([]byte, 1<<20)} // takes what comes
 			c.send(tcp.R2T{CID: cmd.CID, TTag: cmd.CID + 1, Length: 64 << 10}, nil)
 			c.answer(cmd, tcp.StatusCapacity|tcp.DNR, 0)
 		})
