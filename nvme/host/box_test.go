@@ -55,7 +55,7 @@ func socketBox(t testing.TB, cfg target.Config) *box {
 		t.Fatal(err)
 	}
 	b := newBox(t, cfg, l)
-	t.Cleanup(b.close)
+	t.Cleanup(b.stop)
 	return b
 }
 
@@ -68,9 +68,9 @@ func pipeBox(t testing.TB, cfg target.Config) *box {
 	return b
 }
 
-func (b *box) close() {
+func (b *box) stop() {
 	b.Thaw()
-	b.Target.Close()
+	b.Close()
 	b.served.Wait()
 }
 
@@ -158,7 +158,8 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 // addressed is a pipe with the addresses of a socket.
 type addressed struct{ net.Conn }
 
-func (addressed) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4420} }
+func (addressed) LocalAddr() net.Addr { return (*pipes)(nil).Addr() }
+
 func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000} }
 
 // memory is a target.Storage.

@@ -70,7 +70,7 @@ type Config struct {
 	HeaderDigest bool // CRC32C over PDU headers; the target must agree
 	DataDigest   bool // CRC32C over PDU data; the target must agree
 
-	// Dial makes a connection; the network is "tcp". Nil: net.Dialer.
+	// Dial makes a connection; the network is "tcp". It must end with its context. Nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// OnState is told each change of state, in order. OnNamespace is told each change of the

@@ -187,7 +187,7 @@ func (a *association) within(ctx context.Context, q *queue, c *command) (tcp.Com
 // checkIO reports what an I/O controller lacks. The kernel refuses the same.
 func (a *association) checkIO() error {
 	id := a.identity
-	lacks := ""
+	var lacks string
 	switch {
 	case id.Type == tcp.ControllerDiscovery:
 		lacks = "it is a discovery controller"

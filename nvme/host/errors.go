@@ -11,20 +11,20 @@ import (
 )
 
 var (
-	// ErrConfig: a Config is incomplete or out of range. Nothing was done.
+	// ErrConfig is a Config that is incomplete or out of range. Nothing was done.
 	ErrConfig = errors.New("invalid configuration")
-	// ErrClosed: Close was called.
+	// ErrClosed is what I/O gets after Close.
 	ErrClosed = errors.New("controller closed")
-	// ErrGone: the controller was given up, after "do not retry" or after its loss timeout. The
-	// error also wraps the last attempt's.
+	// ErrGone says that the controller was given up, after "do not retry" or after its loss timeout.
+	// The error also wraps the last attempt's.
 	ErrGone = errors.New("controller gone")
-	// ErrNoNamespace: the controller is live without the namespace: the subsystem has none, or its
-	// identity is not the one it had, so that it is another disk.
+	// ErrNoNamespace says that the controller is live without the namespace: the subsystem has none,
+	// or its identity is not the one it had, so that it is another disk.
 	ErrNoNamespace = errors.New("no such namespace")
-	// ErrRange: an offset or a length is not a multiple of the block size, negative, or beyond the
-	// end of the namespace.
+	// ErrRange is an offset or a length that is not a multiple of the block size, negative, or beyond
+	// the end of the namespace.
 	ErrRange = errors.New("outside the namespace or not block-aligned")
-	// ErrProtocol: the peer broke the protocol, or does not offer what this initiator needs.
+	// ErrProtocol says that the peer broke the protocol, or lacks what this initiator needs.
 	ErrProtocol = errors.New("nvme/tcp protocol violation")
 
 	// errLost: the connection ended before the command was answered. It does not leave the package

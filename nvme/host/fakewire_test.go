@@ -4,6 +4,7 @@
 package host
 
 import (
+	"bytes"
 	"net"
 	"sync/atomic"
 )
@@ -16,6 +17,7 @@ type corrupter struct {
 
 func (c *corrupter) Write(p []byte) (int, error) {
 	if len(p) > 100 && c.done.CompareAndSwap(false, true) {
+		p = bytes.Clone(p)
 		p[100] ^= 1
 	}
 	return c.Conn.Write(p)

@@ -226,7 +226,7 @@ func (c *Controller) do(ctx context.Context, op string, sqe tcp.Command, data []
 		}
 		cmd := newCommand(op, sqe)
 		cmd.data, cmd.in = data, in
-		_, err = g.assoc.io[int(c.turn.Add(1))%len(g.assoc.io)].exec(ctx, cmd)
+		_, err = g.assoc.io[c.turn.Add(1)%uint32(len(g.assoc.io))].exec(ctx, cmd)
 		var status *StatusError
 		switch {
 		case errors.Is(err, errLost):

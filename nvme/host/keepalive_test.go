@@ -80,11 +80,11 @@ func TestFrozenTargetIsNoticed(t *testing.T) {
 		frozen := time.Now()
 		result := make(chan error, 1)
 		go func() { result <- second(c.WriteAt(pattern(16<<10, 5), 0)) }()
-		time.Sleep(7500*time.Millisecond - 1)
+		time.Sleep(7500*time.Millisecond - time.Nanosecond)
 		if c.State() != StateLive {
 			t.Fatalf("state %v after %v", c.State(), time.Since(frozen))
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if c.State() != StateConnecting {
 			t.Fatalf("state %v after %v", c.State(), time.Since(frozen))
