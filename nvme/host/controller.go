@@ -44,7 +44,7 @@ type Controller struct {
 
 // A gate tells I/O where to go. It is replaced as a whole, never changed.
 type gate struct {
-	assoc   *association  // nil: wait
+	assoc   *association  // once it has failed: wait for the next gate
 	err     error         // not nil: it is over
 	changed chan struct{} // closed when another gate has taken this one's place
 }
@@ -85,7 +85,7 @@ func Connect(ctx context.Context, cfg Config) (*Controller, error) {
 		keepAlive: keepAlive{timeout: max(cfg.KeepAlive, 0)},
 		reconnect: newReconnect(cfg.ReconnectDelay, cfg.CtrlLossTimeout, cfg.HonorDNR),
 	}
-	c.gate.Store(&gate{changed: make(chan struct{})})
+	c.gate.Store(&gate{changed: make(chan struct{})}) // seen by nobody
 	c.ns.Store(&Namespace{})
 	c.identity.Store(&tcp.ControllerIdentity{})
 	c.enter(StateConnecting)
@@ -189,11 +189,10 @@ func (c *Controller) live(now time.Time, assoc *association) {
 	assoc.watch(c.cfg.Logger, c.scans)
 }
 
-// lose tears the association down. I/O in flight comes back to its callers' goroutines, which wait
-// at the gate.
+// lose tears the association down. I/O in flight comes back to its callers' goroutines, and they
+// wait for another gate.
 func (c *Controller) lose(now time.Time, cause error) {
 	c.cfg.Logger.Warn("connection lost", "cause", cause, "reconnect-delay", c.cfg.ReconnectDelay)
-	c.open(&gate{})
 	c.enter(StateResetting)
 	c.assoc.close(cause)
 	c.assoc = nil

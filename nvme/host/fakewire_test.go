@@ -22,3 +22,19 @@ func (c *corrupter) Write(p []byte) (int, error) {
 	}
 	return c.Conn.Write(p)
 }
+
+// A stuck connection never sends: its Write returns when it is released, whether closed or not.
+type stuck struct {
+	net.Conn
+	release chan struct{}
+}
+
+func newStuck() *stuck {
+	ours, _ := net.Pipe()
+	return &stuck{Conn: ours, release: make(chan struct{})}
+}
+
+func (s *stuck) Write([]byte) (int, error) {
+	<-s.release
+	return 0, net.ErrClosed
+}

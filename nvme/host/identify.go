@@ -135,7 +135,7 @@ func (c *Controller) UUID() uuid.UUID { return c.ns.Load().UUID }
 // live.
 func (c *Controller) Rescan(ctx context.Context) error {
 	for {
-		g, err := c.pass(ctx)
+		g, err := c.pass()
 		if err != nil {
 			return fmt.Errorf("rescan: %w", err)
 		}

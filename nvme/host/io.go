@@ -142,7 +142,7 @@ func rw(opcode uint8, ns Namespace, off int64, n int) tcp.Command {
 func (c *Controller) span(off, n int64) (Namespace, error) {
 	ns := *c.ns.Load()
 	if ns == (Namespace{}) {
-		if err := c.gate.Load().err; err != nil {
+		if _, err := c.pass(); err != nil {
 			return ns, err
 		}
 		return ns, ErrNoNamespace
@@ -216,7 +216,7 @@ func (c *Controller) transfer() int {
 // a *StatusError only.
 func (c *Controller) do(ctx context.Context, op string, sqe tcp.Command, data []byte, in bool) error {
 	for retries := 0; ; {
-		g, err := c.pass(ctx)
+		g, err := c.pass()
 		if err != nil {
 			return err
 		}
@@ -241,20 +241,10 @@ func (c *Controller) do(ctx context.Context, op string, sqe tcp.Command, data []
 	}
 }
 
-// pass waits for an open gate.
-func (c *Controller) pass(ctx context.Context) (*gate, error) {
-	for {
-		g := c.gate.Load()
-		if g.err != nil {
-			return nil, g.err
-		}
-		if g.assoc != nil {
-			return g, nil
-		}
-		if err := c.leave(ctx, g); err != nil {
-			return nil, err
-		}
-	}
+// pass returns the present gate, or why it is over.
+func (c *Controller) pass() (*gate, error) {
+	g := c.gate.Load()
+	return g, g.err
 }
 
 // leave waits until another gate has taken the place of g.

@@ -190,3 +190,37 @@ func TestTargetTerminates(t *testing.T) {
 		}
 	})
 }
+
+// A command is not answered, and its association not closed, while the writer still reads its data.
+func TestWriterIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck()
+		a := newAssociation(Config{})
+		w := &wire{conn: s, r: tcp.NewReader(s, tcp.Limits{}), w: tcp.NewWriter(s)}
+		q := a.open(w, 1, 4, 64<<10)
+		c := newCommand("write", tcp.NewRW(tcp.OpWrite, 1, 0, 128))
+		c.data = make([]byte, 64<<10)
+		if err := q.start(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			a.close(ErrClosed)
+		}()
+		synctest.Wait()
+		select {
+		case <-c.result:
+			t.Error("the command was answered")
+		case <-closed:
+			t.Error("the association was closed")
+		default:
+		}
+		close(s.release)
+		<-closed
+		if r := <-c.result; !errors.Is(r.err, errLost) {
+			t.Errorf("answer %+v, want errLost", r)
+		}
+	})
+}

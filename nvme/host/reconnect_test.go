@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"syscall"
 	"testing"
@@ -317,7 +318,14 @@ func TestCloseWhile(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			connected(t, nil, func(t *testing.T, f *fake, c *Controller) {
+			var dialed func() error // nil while the last connection is being made
+			change := func(f *fake, cfg *Config) {
+				cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					dialed = ctx.Err
+					return f.dial(ctx, network, address)
+				}
+			}
+			connected(t, change, func(t *testing.T, f *fake, c *Controller) {
 				tt.prepare(f)
 				result := make(chan error, 1)
 				go func() { result <- second(c.WriteAt(make([]byte, 16<<10), 0)) }()
@@ -328,6 +336,9 @@ func TestCloseWhile(t *testing.T) {
 				}
 				if took := time.Since(begun); took > tt.most {
 					t.Errorf("Close took %v, want at most %v", took, tt.most)
+				}
+				if dialed() == nil {
+					t.Error("an attempt goes on after Close")
 				}
 				if err := <-result; !errors.Is(err, ErrClosed) {
 					t.Errorf("write: %v, want ErrClosed", err)
