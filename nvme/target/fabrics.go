@@ -86,7 +86,7 @@ func (q *queue) connect(cmd *command) error {
 	data, err := tcp.ParseConnectData(cmd.buf)
 	if err != nil {
 		q.fail(cmd, tcp.StatusInvalidField|tcp.DNR)
-		return nil
+		return nil //nolint:nilerr // the command failed and was answered; the connection goes on
 	}
 	c := cmd.Connect()
 	ctrl, no := q.t.admit(q, c, data)
@@ -128,7 +128,10 @@ func keepAlive(kato uint32, discovery bool) time.Duration {
 		return discoveryKeepAlive
 	}
 	d := time.Duration(kato) * time.Millisecond
-	return (d + keepAliveUnit - 1) / keepAliveUnit * keepAliveUnit
+	if rest := d % keepAliveUnit; rest > 0 {
+		d += keepAliveUnit - rest
+	}
+	return d
 }
 
 // A refusal is why a Connect fails.

@@ -70,7 +70,7 @@ func TestProtocolFaults(t *testing.T) {
 			s := newPeer("faulty").attach(t, w.dial, testNQN, 1)
 			tt.fault(s.io[0])
 			var got termination
-			if err := s.io[0].wantEnd(); !errors.As(err, &got) {
+			if err := s.io[0].ending(); !errors.As(err, &got) {
 				t.Fatalf("the connection ended with %v, want a C2HTermReq", err)
 			}
 			if got.Status != tt.want || !got.FromController {

@@ -65,7 +65,10 @@ func open(t testing.TB, nc net.Conn, digest tcp.Digest) *conn {
 	if err != nil {
 		t.Fatalf("read ICResp: %v", err)
 	}
-	c.icr = p.(tcp.ICResp)
+	var ok bool
+	if c.icr, ok = p.(tcp.ICResp); !ok {
+		t.Fatalf("got %T, want ICResp", p)
+	}
 	if c.icr.Digest != digest || c.icr.MaxH2CData < tcp.MinMaxH2CData {
 		t.Fatalf("got %+v for digest %d", c.icr, digest)
 	}
@@ -253,7 +256,13 @@ func (c *conn) wantStatus(cmd tcp.Command, data []byte, want tcp.Status) result 
 }
 
 // wantEnd waits for the target to end the connection.
-func (c *conn) wantEnd() error {
+func (c *conn) wantEnd() {
+	c.t.Helper()
+	_ = c.ending()
+}
+
+// ending waits for the target to end the connection and returns with what.
+func (c *conn) ending() error {
 	c.t.Helper()
 	select {
 	case <-c.done:

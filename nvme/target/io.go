@@ -18,7 +18,7 @@ const nsid = 1
 func (q *queue) io(cmd *command) error {
 	if status := q.check(cmd); status != tcp.StatusSuccess {
 		q.fail(cmd, status|tcp.DNR)
-		return nil
+		return nil //nolint:nilerr // the command failed and was answered; the connection goes on
 	}
 	if cmd.toTarget && cmd.SGL.ID == tcp.SGLInCapsule {
 		switch err := q.takeCapsule(cmd); {

@@ -83,7 +83,7 @@ func TestKeepAlive(t *testing.T) {
 			s.io[0].must(readBlocks(0, 1), nil)
 		}
 		began := time.Now()
-		err := s.admin.wantEnd()
+		err := s.admin.ending()
 		if d := time.Since(began); d < 5*time.Second || d > 10*time.Second {
 			t.Errorf("ended after %v of silence: %v", d, err)
 		}

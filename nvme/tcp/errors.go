@@ -40,7 +40,7 @@ func (s FatalStatus) String() string {
 	return fmt.Sprintf("FatalStatus(%#x)", uint16(s))
 }
 
-// ErrDataDigest: the data of a PDU does not match its digest. It is not fatal to the connection;
+// ErrDataDigest says that the data of a PDU does not match its digest. It is not fatal to the connection;
 // the command fails with StatusTransientTransport (Transport 1.0, 3.3.2.1).
 var ErrDataDigest = errors.New("data digest mismatch")
 
