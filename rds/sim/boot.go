@@ -1,0 +1,98 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A boot is all that runs between power-on and power-off.
+type boot struct {
+	cfg      Config
+	log      *slog.Logger
+	counts   *counts
+	machine  *machine
+	exports  *exports
+	api      *api
+	handlers map[string]handler
+	places   chan struct{} // one entry for each command that is served
+	since    time.Time
+
+	ctx    context.Context // ends with the power
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // of every goroutine but the machine's
+}
+
+// hardware is what boots have in common.
+type hardware struct {
+	cfg      Config
+	store    *store
+	cert     tls.Certificate
+	journal  *journal
+	counts   *counts
+	sessions atomic.Uint64
+}
+
+// boot turns the power on. The addresses are those of the configuration.
+func (h *hardware) boot(ctx context.Context) (*boot, error) {
+	t, err := h.store.load()
+	if err != nil {
+		return nil, err
+	}
+	b := &boot{
+		cfg: h.cfg, log: h.cfg.Logger, counts: h.counts, since: time.Now(),
+		places: make(chan struct{}, h.cfg.Concurrency),
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.exports = newExports(h.cfg, h.store, h.journal)
+	p := pool{name: h.cfg.Pool, filesystem: h.cfg.Filesystem, capacity: h.cfg.Capacity, switches: h.cfg.Switches}
+	b.machine = newMachine(p, h.store, b.exports, t, h.cfg.Logger)
+	b.handlers = b.commands()
+	b.api = &api{box: b, last: &h.sessions, sessions: map[*session]struct{}{}}
+	go b.machine.run(b.ctx)
+	if err := b.listen(ctx, h.cert); err != nil {
+		return nil, errors.Join(err, b.stop())
+	}
+	return b, nil
+}
+
+// listen begins to serve the API where the configuration says, and notes the addresses.
+func (b *boot) listen(ctx context.Context, cert tls.Certificate) error {
+	var lc net.ListenConfig
+	for _, l := range []struct {
+		addr *string
+		conf *tls.Config
+	}{
+		{&b.cfg.APIAddr, nil},
+		{&b.cfg.TLSAddr, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}},
+	} {
+		if *l.addr == Off {
+			continue
+		}
+		ln, err := lc.Listen(ctx, "tcp", *l.addr)
+		if err != nil {
+			return fmt.Errorf("serve the API: %w", err)
+		}
+		*l.addr = ln.Addr().String()
+		b.wg.Go(func() { b.api.listen(b.ctx, ln, l.conf) })
+	}
+	return nil
+}
+
+// stop turns the power off: every connection ends at once, and what was not carried out is lost.
+func (b *boot) stop() error {
+	b.cancel()
+	<-b.machine.done
+	err := b.exports.close()
+	b.wg.Wait()
+	return err
+}

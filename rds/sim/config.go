@@ -1,0 +1,200 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Off as an address of a Config means that nothing listens.
+const Off = "off"
+
+// A Config describes a simulated box. Only Dir must be set.
+type Config struct {
+	// Dir holds the files of the disks, the configuration and the TLS certificate, and is made if it
+	// is missing. Two boxes must not share it.
+	Dir string
+	// Capacity is the size of the pool in bytes; zero is 1 TiB. The files are sparse: the host's
+	// file system may be smaller.
+	Capacity int64
+	// Pool is the slot and the mount point of the pool; zero is "raid10".
+	Pool string
+	// Filesystem of the pool, "btrfs" or "xfs"; zero is "btrfs".
+	Filesystem string
+	// Identity is the box's name; zero is "rds-sim".
+	Identity string
+	// Version of RouterOS that the box claims; zero is "7.20.4 (stable)".
+	Version string
+
+	// Username of the one account; zero is "admin".
+	Username string
+	// Password of the account. It may be empty only while every API address is a loopback address.
+	Password string
+
+	// APIAddr and TLSAddr are where the API listens, plain and over TLS; zero is 127.0.0.1:0 and Off
+	// is nowhere.
+	APIAddr, TLSAddr string
+	// NVMeHost is the address on which exports listen, at the port of their disk; zero is 127.0.0.1.
+	NVMeHost string
+
+	// MaxSessions is how many API connections there may be; one more is closed at once. Zero is 20.
+	MaxSessions int
+	// Concurrency is how many commands are served at the same time; zero is 8.
+	Concurrency int
+	// ServiceTime is how long each command takes before it takes effect; zero is no time.
+	ServiceTime time.Duration
+
+	// Switches choose among what a real box might do.
+	Switches Switches
+	// Fault is asked once for each command, in the order in which a connection sent them, and must
+	// not block. Nil: no faults.
+	Fault func(Command) Fault
+	// Logger receives what the box has to say; nil discards it. It never sees an argument of a
+	// command.
+	Logger *slog.Logger
+}
+
+// A Choice is what the box does with a name that is taken.
+type Choice int
+
+// The choices.
+const (
+	Refuse Choice = iota // trap
+	Accept               // have two of that name
+	Rename               // take the first of name-1, name-2 and so on that is free
+)
+
+// Switches are the unknowns of a real box. The zero value of each is what the evidence suggests,
+// or what is safest to find out about first.
+type Switches struct {
+	// DuplicateSlot is what an add does with the slot of another row.
+	DuplicateSlot Choice
+	// RefuseFile refuses an add whose file is there already, and BlankFile empties that file first.
+	// By default the file is used with what it holds, and grows if it is smaller than file-size.
+	RefuseFile, BlankFile bool
+	// SharedFile lets a second row use the file of another; by default that is refused.
+	SharedFile bool
+	// SharedNQN lets two exported rows have one NQN, of which the first is served; by default the
+	// second is refused.
+	SharedNQN bool
+	// SlotLimit is the longest slot in bytes: zero is 32, negative is no limit.
+	SlotLimit int
+	// CommentLimit is the longest comment in bytes: zero is no limit. CutComment cuts a longer one
+	// off without a word instead of refusing it.
+	CommentLimit int
+	CutComment   bool
+	// Shrink lets a set make a disk smaller, which cuts its data off; by default that is refused.
+	Shrink bool
+	// NeedDirectory refuses an add into a directory that is missing; by default it is made.
+	NeedDirectory bool
+	// HideExport leaves the nvme-tcp-server properties out of the rows that are not exported.
+	HideExport bool
+	// Unordered lets the commands of one connection overtake each other.
+	Unordered bool
+
+	// ExportDelay is how long after an add or set an export begins to serve; zero is at once. Until
+	// then its port is as it would be without it.
+	ExportDelay time.Duration
+	// KeepOnExportOff leaves live connections alone when an export is turned off; by default they
+	// end, without a flush. Removing a row ends them always.
+	KeepOnExportOff bool
+	// DropOnAllowChange ends the live connections of hosts that a change of the allow list leaves
+	// out; by default, as in Linux, the list counts only when a host connects.
+	DropOnAllowChange bool
+	// AllowList takes nvme-tcp-server-allow-host-name for a list of names with commas in between; by
+	// default it is one name.
+	AllowList bool
+	// Retry lets hosts retry refused connects; by default refusals say "do not retry", as in Linux.
+	Retry bool
+	// PortStaysOpen leaves a port open when its last export has ended; by default it is closed.
+	PortStaysOpen bool
+	// NoResizeEvent tells connected hosts nothing of a new size; by default they get an event.
+	NoResizeEvent bool
+	// NewUUID gives a namespace another UUID each time its export begins; by default it keeps one.
+	NewUUID bool
+}
+
+// poolForm is what a pool may be called: it is a directory of the host.
+var poolForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
+
+// withDefaults returns the configuration with its zero values filled in, or an error that says what
+// to change.
+func (c Config) withDefaults() (Config, error) {
+	for _, d := range []struct {
+		to   *string
+		zero string
+	}{
+		{&c.Pool, "raid10"}, {&c.Filesystem, "btrfs"}, {&c.Identity, "rds-sim"}, {&c.Version, "7.20.4 (stable)"},
+		{&c.Username, "admin"}, {&c.APIAddr, "127.0.0.1:0"}, {&c.TLSAddr, "127.0.0.1:0"}, {&c.NVMeHost, "127.0.0.1"},
+	} {
+		if *d.to == "" {
+			*d.to = d.zero
+		}
+	}
+	if c.Capacity == 0 {
+		c.Capacity = 1 << 40
+	}
+	if c.MaxSessions == 0 {
+		c.MaxSessions = 20
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = 8
+	}
+	if c.Switches.SlotLimit == 0 {
+		c.Switches.SlotLimit = 32
+	}
+	if c.Fault == nil {
+		c.Fault = func(Command) Fault { return Fault{} }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, c.check()
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Dir == "":
+		return errors.New("no directory is given for the box's disks")
+	case c.Capacity < 0:
+		return fmt.Errorf("capacity of %d bytes is negative", c.Capacity)
+	case !poolForm.MatchString(c.Pool):
+		return fmt.Errorf("pool name %.64q is not 1 to 32 letters, digits, - and _", c.Pool)
+	case c.Filesystem != "btrfs" && c.Filesystem != "xfs":
+		return fmt.Errorf("file system %.64q is not btrfs or xfs", c.Filesystem)
+	case c.MaxSessions < 0, c.Concurrency < 0, c.ServiceTime < 0, c.Switches.ExportDelay < 0:
+		return errors.New("limits and times must not be negative")
+	}
+	if _, err := netip.ParseAddr(c.NVMeHost); err != nil {
+		return fmt.Errorf("NVMe host %.64q is not an IP address", c.NVMeHost)
+	}
+	if strings.ContainsAny(c.Username+c.Password, "\x00") {
+		return errors.New("user name and password must not hold a zero byte")
+	}
+	for _, addr := range []string{c.APIAddr, c.TLSAddr} {
+		if addr == Off {
+			continue
+		}
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return fmt.Errorf("API address %.64q is not host:port: %w", addr, err)
+		}
+		if c.Password == "" && !loopback(host) {
+			return fmt.Errorf("API address %.64q is not a loopback address, which an empty password needs", addr)
+		}
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,218 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// A handler carries out one command: run where the answer is made at once, stream where it grows
+// until the command is cancelled.
+type handler struct {
+	run     func(ctx context.Context, c Command) (reply, error)
+	stream  func(ctx context.Context, c Command, a *answer) error
+	changes bool // the command changes the box, and goes on without its connection
+}
+
+// A reply is what a command answers.
+type reply struct {
+	rows  [][]field
+	empty bool
+	done  []field // attributes of the last sentence
+}
+
+// unknownCommand is what commands that the box does not know count as.
+const unknownCommand = "unknown"
+
+// commands returns what the box can do.
+func (b *boot) commands() map[string]handler {
+	disks, resource, identity := b.print(b.diskRows), b.print(b.resourceRow), b.print(b.identityRow)
+	return map[string]handler{
+		"/disk/add":              {run: b.diskAdd, changes: true},
+		"/disk/set":              {run: b.diskSet, changes: true},
+		"/disk/remove":           {run: b.diskRemove, changes: true},
+		"/disk/print":            {run: disks},
+		"/disk/getall":           {run: disks},
+		"/disk/listen":           {stream: b.diskListen},
+		"/file/add":              {run: b.fileAdd, changes: true},
+		"/file/remove":           {run: b.fileRemove, changes: true},
+		"/file/print":            {run: b.print(b.fileRows)},
+		"/file/getall":           {run: b.print(b.fileRows)},
+		"/system/resource/print": {run: resource},
+		"/system/identity/print": {run: identity},
+	}
+}
+
+// print makes the run of a print command of what lists a menu's rows.
+func (b *boot) print(list func() ([][]field, error)) func(context.Context, Command) (reply, error) {
+	return func(_ context.Context, c Command) (reply, error) {
+		countOnly := false
+		for _, a := range c.Args {
+			switch a.Name {
+			case "count-only":
+				countOnly = true
+			case "detail", "brief", "terse", "without-paging", "as-value", "show-ids":
+			default:
+				return reply{}, errParameter
+			}
+		}
+		q, err := checkQuery(c.queries)
+		if err != nil {
+			return reply{}, err
+		}
+		rows, err := list()
+		if err != nil {
+			return reply{}, err
+		}
+		rows = slices.DeleteFunc(rows, func(row []field) bool {
+			ok, err := q.match(row)
+			return !ok || err != nil // no error: the query was checked
+		})
+		if countOnly {
+			return reply{done: []field{{"ret", strconv.Itoa(len(rows))}}}, nil
+		}
+		for i := range rows {
+			rows[i] = only(rows[i], c.proplist)
+		}
+		return reply{rows: rows, empty: len(rows) == 0}, nil
+	}
+}
+
+func (b *boot) diskRows() ([][]field, error) {
+	t := b.machine.table()
+	rows := make([][]field, 0, len(t.disks)+1)
+	rows = append(rows, t.poolFields(b.machine.pool))
+	for _, d := range t.disks {
+		rows = append(rows, d.fields(b.cfg.Switches))
+	}
+	return rows, nil
+}
+
+func (b *boot) fileRows() (rows [][]field, err error) {
+	err = b.machine.store.walk(func(name string, info fs.FileInfo) {
+		rows = append(rows, fileFields(len(rows)+1, name, info))
+	})
+	return rows, err
+}
+
+func (b *boot) resourceRow() ([][]field, error) {
+	return [][]field{{
+		{"uptime", uptime(time.Since(b.since))},
+		{"version", b.cfg.Version},
+		{"board-name", "RDS2216"},
+		{"platform", "MikroTik"},
+		{"architecture-name", "arm64"},
+		{"cpu-count", "16"},
+		{"cpu-load", "1"},
+		{"total-memory", "34359738368"},
+		{"free-memory", "32212254720"},
+	}}, nil
+}
+
+func (b *boot) identityRow() ([][]field, error) {
+	return [][]field{{{"name", b.cfg.Identity}}}, nil
+}
+
+func (b *boot) diskAdd(ctx context.Context, c Command) (reply, error) {
+	var id diskID
+	err := b.machine.change(ctx, func(t table) (next table, err error) {
+		next, id, err = t.add(c.Args, b.machine.pool)
+		return next, err
+	})
+	return reply{done: []field{{"ret", id.String()}}}, err
+}
+
+func (b *boot) diskSet(ctx context.Context, c Command) (reply, error) {
+	items, err := c.items()
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{}, b.machine.change(ctx, func(t table) (table, error) {
+		return t.set(items, c.Args, b.machine.pool)
+	})
+}
+
+func (b *boot) diskRemove(ctx context.Context, c Command) (reply, error) {
+	items, err := c.onlyItems()
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{}, b.machine.change(ctx, func(t table) (table, error) {
+		return t.remove(items, b.machine.pool)
+	})
+}
+
+func (b *boot) fileRemove(ctx context.Context, c Command) (reply, error) {
+	items, err := c.onlyItems()
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{}, b.machine.change(ctx, func(t table) (table, error) {
+		return t.removeFiles(items, b.machine.pool)
+	})
+}
+
+func (b *boot) fileAdd(ctx context.Context, c Command) (reply, error) {
+	name, _ := c.take("name")
+	kind, _ := c.take("type")
+	switch {
+	case len(c.Args) > 0:
+		return reply{}, errParameter
+	case name == "":
+		return reply{}, missing("name")
+	case kind != "directory":
+		return reply{}, failure("the simulated box makes directories only")
+	}
+	return reply{}, b.machine.change(ctx, func(t table) (table, error) {
+		return t.addDirectory(name, b.machine.pool)
+	})
+}
+
+// items takes from a command what says which items it is about.
+func (c *Command) items() (string, error) {
+	for _, name := range []string{".id", "numbers"} {
+		if items, ok := c.take(name); ok {
+			return items, nil
+		}
+	}
+	return "", missing(".id")
+}
+
+// onlyItems is items for a command that takes nothing else.
+func (c *Command) onlyItems() (string, error) {
+	items, err := c.items()
+	if err == nil && len(c.Args) > 0 {
+		err = errParameter
+	}
+	return items, err
+}
+
+// diskListen tells each change of a disk until the command is cancelled.
+func (b *boot) diskListen(ctx context.Context, c Command, a *answer) error {
+	if len(c.Args) > 0 {
+		return errParameter
+	}
+	w, stop := b.machine.watchers.add()
+	defer stop()
+	for {
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return fmt.Errorf("listen: %w", ctx.Err())
+		}
+		for _, ch := range w.take() {
+			if ch.next == (disk{}) {
+				a.re([]field{{".id", ch.id().String()}, {".dead", "yes"}})
+			} else {
+				a.re(only(ch.next.fields(b.cfg.Switches), c.proplist))
+			}
+		}
+		a.flush()
+	}
+}

@@ -1,0 +1,238 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+)
+
+// errDropped is what becomes of a command whose connection a fault ended: nobody is answered.
+var errDropped = errors.New("connection dropped")
+
+// login carries out /login. The session stays open when it fails.
+func (s *session) login(c Command, a *answer) {
+	s.box.counts.add(c.Name)
+	name, password := c.Arg("name"), c.Arg("password")
+	c.Args = nil // nobody else may see them
+	err := s.withFault(s.ctx, s.box.cfg.Fault(c), func() error {
+		ok := subtle.ConstantTimeCompare([]byte(name), []byte(s.box.cfg.Username)) &
+			subtle.ConstantTimeCompare([]byte(password), []byte(s.box.cfg.Password))
+		if ok == 0 {
+			return errCredentials
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errDropped):
+	case err != nil:
+		s.log.Warn("API login failed")
+		a.fail(err)
+	default:
+		s.loggedIn = true
+		// What does not log in in time is cut off; who has logged in may be silent for ever.
+		if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+			s.cancel()
+			return
+		}
+		a.done()
+	}
+}
+
+// start starts a command. The answer comes when it has been carried out.
+func (s *session) start(c Command, a *answer) {
+	h, ok := s.box.handlers[c.Name]
+	if !ok {
+		s.box.counts.add(unknownCommand)
+		a.fail(errNoCommand)
+		return
+	}
+	s.box.counts.add(c.Name)
+	parent := s.ctx
+	if h.changes {
+		parent = s.box.ctx // goes on without the connection
+	}
+	ctx, end, ok := s.begin(parent, c.tag)
+	if !ok {
+		a.fail(&trap{apiError, "too many commands"})
+		return
+	}
+	fault := s.box.cfg.Fault(c)
+	var t *turn
+	if h.changes && !s.box.cfg.Switches.Unordered && !fault.waits() {
+		t = s.order.next()
+	}
+	s.box.wg.Go(func() {
+		defer end()
+		defer t.end()
+		var r reply
+		err := s.withFault(ctx, fault, func() (err error) {
+			if h.stream != nil {
+				return h.stream(ctx, c, a)
+			}
+			r, err = s.box.serve(ctx, t, h, c)
+			return err
+		})
+		if cause := context.Cause(ctx); err != nil && errors.Is(cause, errInterrupted) {
+			err = errInterrupted
+		}
+		s.finish(a, r, err)
+	})
+}
+
+// finish answers a command that was carried out, or not.
+func (s *session) finish(a *answer, r reply, err error) {
+	var t *trap
+	switch {
+	case errors.As(err, &t):
+		a.fail(t)
+	case err != nil:
+		s.cancel() // dropped, or the power went off
+	default:
+		for _, row := range r.rows {
+			a.re(row)
+		}
+		if r.empty {
+			a.empty()
+		}
+		a.done(r.done...)
+	}
+}
+
+// waits reports whether the fault makes a command wait.
+func (f Fault) waits() bool { return f.Hold != nil || f.Delay > 0 }
+
+// withFault does a command's work with what its fault does to it.
+func (s *session) withFault(ctx context.Context, f Fault, work func() error) error {
+	if f.Hold != nil {
+		select {
+		case <-f.Hold:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := sleep(ctx, f.Delay); err != nil {
+		return err
+	}
+	if f.DropBefore {
+		s.cancel()
+		return errDropped
+	}
+	if f.Trap != "" {
+		return &trap{uncategorized, f.Trap}
+	}
+	err := work()
+	if f.DropAfter {
+		s.cancel()
+		return errDropped
+	}
+	return err
+}
+
+// sleep waits, unless the context ends before.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// serve carries out a command by the service-time model: it waits for one of the box's places, takes
+// its time there, and then takes effect.
+func (b *boot) serve(ctx context.Context, t *turn, h handler, c Command) (reply, error) {
+	if err := t.start(ctx); err != nil {
+		return reply{}, err
+	}
+	select {
+	case b.places <- struct{}{}:
+		defer func() { <-b.places }()
+	case <-ctx.Done():
+		return reply{}, ctx.Err()
+	}
+	t.begun()
+	if err := sleep(ctx, b.cfg.ServiceTime); err != nil {
+		return reply{}, err
+	}
+	if err := t.wait(ctx); err != nil {
+		return reply{}, err
+	}
+	return h.run(ctx, c)
+}
+
+// order keeps the changes that one connection asks for in the order in which it sent them. Its
+// methods are for one goroutine.
+type order struct{ last *turn }
+
+// A turn is one command's place in an order. The nil turn waits for nobody.
+type turn struct {
+	before   *turn
+	started  bool          // startedc is closed
+	startedc chan struct{} // closed when the command has a place
+	donec    chan struct{} // closed when it has taken effect, or never will
+}
+
+// next returns a turn after all that it returned before.
+func (o *order) next() *turn {
+	o.last = &turn{before: o.last, startedc: make(chan struct{}), donec: make(chan struct{})}
+	return o.last
+}
+
+// start waits until the command before has a place.
+func (t *turn) start(ctx context.Context) error {
+	if t == nil || t.before == nil {
+		return nil
+	}
+	select {
+	case <-t.before.startedc:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begun tells the command behind that this one has a place.
+func (t *turn) begun() {
+	if t != nil {
+		t.started = true
+		close(t.startedc)
+	}
+}
+
+// wait waits until the command before has taken effect.
+func (t *turn) wait(ctx context.Context) error {
+	if t == nil || t.before == nil {
+		return nil
+	}
+	select {
+	case <-t.before.donec:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// end lets the commands behind go on. A command that gave up passes on what it still had to wait for:
+// the one before it always ends, at the latest with the power.
+func (t *turn) end() {
+	if t == nil {
+		return
+	}
+	if t.before != nil {
+		<-t.before.donec
+		t.before = nil // else every command would stay in memory
+	}
+	if !t.started {
+		close(t.startedc)
+	}
+	close(t.donec)
+}

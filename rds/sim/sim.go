@@ -1,0 +1,195 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+)
+
+// A Sim is a simulated box with its power on, but for the moments of a reboot.
+type Sim struct {
+	hw hardware
+
+	power chan struct{} // held by who turns the power on or off; one place
+
+	mu      sync.Mutex
+	current *boot // nil once closed; ended while a reboot is under way
+}
+
+// ErrClosed is the error of a method that needs a box that was closed.
+var ErrClosed = errors.New("simulated box is closed")
+
+// Start opens the box's directory and turns the power on. The context bounds the start alone: Close
+// ends the box.
+func Start(ctx context.Context, cfg Config) (*Sim, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("start the simulated box: %w", err)
+	}
+	st, err := openStore(cfg.Dir, cfg.Pool)
+	if err != nil {
+		return nil, fmt.Errorf("start the simulated box: %w", err)
+	}
+	s := &Sim{
+		hw:    hardware{cfg: cfg, store: st, journal: newJournal(), counts: newCounts()},
+		power: make(chan struct{}, 1),
+	}
+	var hosts []string
+	if host, _, err := net.SplitHostPort(cfg.TLSAddr); err == nil {
+		hosts = append(hosts, host)
+	}
+	if s.hw.cert, err = openCertificate(cfg.Dir, hosts); err == nil {
+		s.current, err = s.hw.boot(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start the simulated box: %w", errors.Join(err, st.close()))
+	}
+	// A reboot must not move the box.
+	s.hw.cfg.APIAddr, s.hw.cfg.TLSAddr = s.current.cfg.APIAddr, s.current.cfg.TLSAddr
+	return s, nil
+}
+
+// APIAddr returns host:port of the plain API, or Off.
+func (s *Sim) APIAddr() string { return s.hw.cfg.APIAddr }
+
+// TLSAddr returns host:port of the API over TLS, or Off.
+func (s *Sim) TLSAddr() string { return s.hw.cfg.TLSAddr }
+
+// Certificate returns the box's self-signed certificate in PEM.
+func (s *Sim) Certificate() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.hw.cert.Certificate[0]})
+}
+
+// Roots returns a pool that holds the box's certificate alone.
+func (s *Sim) Roots() *x509.CertPool {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.Certificate())
+	return roots
+}
+
+// boot returns the current boot, which is nil once the box is closed.
+func (s *Sim) boot() *boot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// Close turns the power off for good and waits for every goroutine. The directory keeps the disks.
+// A second Close does nothing.
+func (s *Sim) Close() error {
+	s.power <- struct{}{}
+	defer func() { <-s.power }()
+	b := s.boot()
+	if b == nil {
+		return nil
+	}
+	s.mu.Lock()
+	s.current = nil
+	s.mu.Unlock()
+	return errors.Join(b.stop(), s.hw.store.close())
+}
+
+// DropConnections ends every API connection. Connections of NVMe hosts stay.
+func (s *Sim) DropConnections() {
+	if b := s.boot(); b != nil {
+		b.api.drop()
+	}
+}
+
+// Reboot turns the power off and on: every connection ends, changes under way are lost, and the box
+// comes back on the same addresses with its saved configuration and the same files. The context
+// bounds the wait for another reboot and the start.
+func (s *Sim) Reboot(ctx context.Context) error {
+	select {
+	case s.power <- struct{}{}:
+		defer func() { <-s.power }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	b := s.boot()
+	if b == nil {
+		return ErrClosed
+	}
+	if err := b.stop(); err != nil {
+		return fmt.Errorf("reboot the simulated box: %w", err)
+	}
+	next, err := s.hw.boot(ctx)
+	if err != nil {
+		return fmt.Errorf("reboot the simulated box: %w", err)
+	}
+	s.mu.Lock()
+	s.current = next
+	s.mu.Unlock()
+	return nil
+}
+
+// A Disk is a row of the disk table, for tests.
+type Disk struct {
+	ID        string // such as *2
+	Slot      string
+	Comment   string
+	File      string // without a leading slash
+	Size      int64  // of the block device, in bytes
+	Export    bool
+	Port      uint16 // 4420 where the row has none
+	NQN       string // the box's own where the row has none
+	AllowHost string
+	Disabled  bool
+}
+
+// Disks returns the disk table without the pool, by ascending ID. It is empty once the box is closed.
+func (s *Sim) Disks() []Disk {
+	var disks []Disk
+	for _, d := range s.table().disks {
+		disks = append(disks, Disk{
+			ID: d.ID.String(), Slot: d.Slot, Comment: d.Comment, File: d.File, Size: d.bytes(),
+			Export: d.Export, Port: d.port(), NQN: d.nqn(), AllowHost: d.AllowHost, Disabled: d.Disabled,
+		})
+	}
+	return disks
+}
+
+// A File is a file in the pool, for tests.
+type File struct {
+	Name string // without a leading slash
+	Size int64  // in bytes
+}
+
+// Files returns the files of the pool, by name, without directories. It is empty once the box is
+// closed.
+func (s *Sim) Files() []File {
+	var list []File
+	for name, f := range s.table().files {
+		if !f.dir {
+			list = append(list, File{Name: name, Size: f.size})
+		}
+	}
+	slices.SortFunc(list, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Free returns the room that is left in the pool, in bytes.
+func (s *Sim) Free() int64 { return max(0, s.hw.cfg.Capacity-s.table().used) }
+
+func (s *Sim) table() table {
+	if b := s.boot(); b != nil {
+		return b.machine.table()
+	}
+	return table{}
+}
+
+// Journal returns who wrote when, in the order of the first writes, over all boots.
+func (s *Sim) Journal() []JournalEntry { return s.hw.journal.list() }
+
+// Commands returns how often each command came, over all boots. Those that the box does not know
+// count as "unknown".
+func (s *Sim) Commands() map[string]int { return s.hw.counts.snapshot() }
