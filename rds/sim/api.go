@@ -14,11 +14,11 @@ import (
 
 // Limits of one API connection, so that its peer can take only so much memory.
 const (
-	maxCommands  = 64              // under way at the same time
+	maxCommands  = 64               // under way at the same time
 	loginTimeout = 30 * time.Second // from the connection to the end of the first sentence, and of each until login
 	writeTimeout = 30 * time.Second // for a batch that a client does not read
-	batchSize    = 32 << 10        // bytes of answer sentences that are written together
-	maxBatches   = 8               // waiting to be written
+	batchSize    = 32 << 10         // bytes of answer sentences that are written together
+	maxBatches   = 8                // waiting to be written
 )
 
 // An api is the RouterOS API of one boot.
@@ -57,10 +57,7 @@ func (a *api) listen(ctx context.Context, ln net.Listener, conf *tls.Config) {
 			_ = conn.Close()
 			continue
 		}
-		a.box.wg.Go(func() {
-			defer a.leave(s)
-			s.run()
-		})
+		a.box.wg.Go(func() { s.run(a.leave) })
 	}
 }
 

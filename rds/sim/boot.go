@@ -52,7 +52,7 @@ func (h *hardware) boot(ctx context.Context) (*boot, error) {
 		cfg: h.cfg, log: h.cfg.Logger, counts: h.counts, since: time.Now(),
 		places: make(chan struct{}, h.cfg.Concurrency),
 	}
-	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.exports = newExports(h.cfg, h.store, h.journal)
 	p := pool{name: h.cfg.Pool, filesystem: h.cfg.Filesystem, capacity: h.cfg.Capacity, switches: h.cfg.Switches}
 	b.machine = newMachine(p, h.store, b.exports, t, h.cfg.Logger)

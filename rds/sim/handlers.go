@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// A handler carries out one command: run where the answer is made at once, stream where it grows
-// until the command is cancelled.
+// A handler carries out one command: run where the answer is made at once, listen where it grows
+// with the changes that a watcher is told, until the command is cancelled.
 type handler struct {
 	run     func(ctx context.Context, c Command) (reply, error)
-	stream  func(ctx context.Context, c Command, a *answer) error
+	listen  func(ctx context.Context, c Command, w *watcher, a *answer) error
 	changes bool // the command changes the box, and goes on without its connection
 }
 
@@ -39,7 +39,7 @@ func (b *boot) commands() map[string]handler {
 		"/disk/remove":           {run: b.diskRemove, changes: true},
 		"/disk/print":            {run: disks},
 		"/disk/getall":           {run: disks},
-		"/disk/listen":           {stream: b.diskListen},
+		"/disk/listen":           {listen: b.diskListen},
 		"/file/add":              {run: b.fileAdd, changes: true},
 		"/file/remove":           {run: b.fileRemove, changes: true},
 		"/file/print":            {run: b.print(b.fileRows)},
@@ -194,12 +194,10 @@ func (c *Command) onlyItems() (string, error) {
 }
 
 // diskListen tells each change of a disk until the command is cancelled.
-func (b *boot) diskListen(ctx context.Context, c Command, a *answer) error {
+func (b *boot) diskListen(ctx context.Context, c Command, w *watcher, a *answer) error {
 	if len(c.Args) > 0 {
 		return errParameter
 	}
-	w, stop := b.machine.watchers.add()
-	defer stop()
 	for {
 		select {
 		case <-w.wake:

@@ -5,8 +5,10 @@ package sim
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -52,7 +54,7 @@ type client struct {
 // dial connects without logging in.
 func dial(t *testing.T, s *Sim) *client {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.APIAddr())
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.APIAddr())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,8 @@ func login(t *testing.T, s *Sim) *client {
 // dialTLS connects over TLS and logs in.
 func dialTLS(t *testing.T, s *Sim) *client {
 	t.Helper()
-	conn, err := tls.Dial("tcp", s.TLSAddr(), &tls.Config{RootCAs: s.Roots(), MinVersion: tls.VersionTLS12})
+	d := tls.Dialer{Config: &tls.Config{RootCAs: s.Roots(), MinVersion: tls.VersionTLS12}}
+	conn, err := d.DialContext(t.Context(), "tcp", s.TLSAddr())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +122,7 @@ func (c *client) wantClosed() {
 	c.t.Helper()
 	if words, err := c.r.ReadSentence(); err == nil {
 		c.t.Fatalf("answer is %q, want the end of the connection", words)
-	} else if e, ok := err.(net.Error); ok && e.Timeout() {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Fatal("the connection does not end")
 	}
 }

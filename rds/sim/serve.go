@@ -65,13 +65,19 @@ func (s *session) start(c Command, a *answer) {
 	if h.changes && !s.box.cfg.Switches.Unordered && !fault.waits() {
 		t = s.order.next()
 	}
+	var w *watcher
+	stop := func() {}
+	if h.listen != nil {
+		w, stop = s.box.machine.watchers.add() // it is told of all that takes effect from now on
+	}
 	s.box.wg.Go(func() {
 		defer end()
 		defer t.end()
+		defer stop()
 		var r reply
 		err := s.withFault(ctx, fault, func() (err error) {
-			if h.stream != nil {
-				return h.stream(ctx, c, a)
+			if h.listen != nil {
+				return h.listen(ctx, c, w, a)
 			}
 			r, err = s.box.serve(ctx, t, h, c)
 			return err

@@ -57,15 +57,17 @@ func newSession(ctx context.Context, box *boot, conn net.Conn, conf *tls.Config,
 	return s
 }
 
-// run serves the connection until it ends.
-func (s *session) run() {
+// run serves the connection until it ends. leave is called before the peer can see that end, so
+// that it finds its place free.
+func (s *session) run(leave func(*session)) {
+	defer func() { _ = s.conn.Close() }()
+	defer s.cancel()
+	defer leave(s)
 	// The connection is cut below TLS, which would say goodbye.
 	defer context.AfterFunc(s.ctx, func() { _ = s.raw.Close() })()
-	defer func() { _ = s.conn.Close() }()
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		defer s.cancel()
 		s.write()
 	}()
 	s.log.Debug("API session begins")
@@ -135,7 +137,8 @@ func (s *session) send(b []byte) {
 	}
 }
 
-// write writes what commands send, until the connection ends or a nil batch comes.
+// write writes what commands send, until the connection ends or a nil batch comes. It ends a
+// connection on which it cannot write.
 func (s *session) write() {
 	for {
 		select {
@@ -143,10 +146,12 @@ func (s *session) write() {
 			if b == nil {
 				return
 			}
-			if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-				return
+			err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+			if err == nil {
+				_, err = s.conn.Write(b)
 			}
-			if _, err := s.conn.Write(b); err != nil {
+			if err != nil {
+				s.cancel()
 				return
 			}
 		case <-s.ctx.Done():
