@@ -53,7 +53,7 @@ func (h *hardware) boot(ctx context.Context) (*boot, error) {
 		places: make(chan struct{}, h.cfg.Concurrency),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	b.exports = newExports(h.cfg, h.store, h.journal)
+	b.exports = newExports(h.cfg, h.store, h.journal, b.later)
 	p := pool{name: h.cfg.Pool, filesystem: h.cfg.Filesystem, capacity: h.cfg.Capacity, switches: h.cfg.Switches}
 	b.machine = newMachine(p, h.store, b.exports, t, h.cfg.Logger)
 	b.handlers = b.commands()
@@ -86,6 +86,16 @@ func (b *boot) listen(ctx context.Context, cert tls.Certificate) error {
 		b.wg.Go(func() { b.api.listen(b.ctx, ln, l.conf) })
 	}
 	return nil
+}
+
+// later runs f in the machine's loop after a time, unless the power goes off before. It is called from
+// the loop.
+func (b *boot) later(d time.Duration, f func()) {
+	b.wg.Go(func() {
+		if err := sleep(b.ctx, d); err == nil {
+			_ = b.machine.do(b.ctx, f) // fails only without power
+		}
+	})
 }
 
 // stop turns the power off: every connection ends at once, and what was not carried out is lost.

@@ -21,31 +21,40 @@ import (
 	"time"
 )
 
+// The names of the certificate and its key in the box's directory.
+const (
+	certificateFile = "tls.crt"
+	keyFile         = "tls.key"
+)
+
 // openCertificate reads the box's certificate, or makes one: self-signed, for loopback and the hosts
 // given. It stays the same as long as the directory does.
 func openCertificate(dir string, hosts []string) (tls.Certificate, error) {
-	name := filepath.Join(dir, "tls.pem")
-	b, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if b, err = newCertificate(hosts); err == nil {
-			err = os.WriteFile(name, b, 0o600)
+	certName, keyName := filepath.Join(dir, certificateFile), filepath.Join(dir, keyFile)
+	if _, err := os.Stat(certName); errors.Is(err, fs.ErrNotExist) {
+		cert, key, err := newCertificate(hosts)
+		if err == nil {
+			err = os.WriteFile(keyName, key, 0o600)
+		}
+		if err == nil {
+			err = os.WriteFile(certName, cert, 0o644)
+		}
+		if err != nil {
+			return tls.Certificate{}, fmt.Errorf("make the box's certificate: %w", err)
 		}
 	}
+	cert, err := tls.LoadX509KeyPair(certName, keyName)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("open the box's certificate: %w", err)
-	}
-	cert, err := tls.X509KeyPair(b, b)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("open the box's certificate %s: %w", name, err)
+		return tls.Certificate{}, fmt.Errorf("read the box's certificate: %w", err)
 	}
 	return cert, nil
 }
 
 // newCertificate makes a certificate and its key, in PEM.
-func newCertificate(hosts []string) ([]byte, error) {
+func newCertificate(hosts []string) (certPEM, keyPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	now := time.Now()
 	template := &x509.Certificate{
@@ -69,12 +78,12 @@ func newCertificate(hosts []string) ([]byte, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	b := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return append(b, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...), nil
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
 }

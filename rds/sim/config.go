@@ -82,9 +82,6 @@ type Switches struct {
 	RefuseFile, BlankFile bool
 	// SharedFile lets a second row use the file of another; by default that is refused.
 	SharedFile bool
-	// SharedNQN lets two exported rows have one NQN, of which the first is served; by default the
-	// second is refused.
-	SharedNQN bool
 	// SlotLimit is the longest slot in bytes: zero is 32, negative is no limit.
 	SlotLimit int
 	// CommentLimit is the longest comment in bytes: zero is no limit. CutComment cuts a longer one

@@ -148,7 +148,7 @@ func (d *disk) assignPort(value string) error {
 }
 
 func assignSize(to *int64, name, value string) error {
-	n, err := parseSize(value)
+	n, err := ParseSize(value)
 	if err != nil {
 		return invalid(name)
 	}

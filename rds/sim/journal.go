@@ -15,7 +15,7 @@ import (
 type Write struct {
 	At     time.Time
 	Offset int64 // bytes
-	Length int   // bytes
+	Length int64 // bytes
 }
 
 // A JournalEntry tells what one host wrote to one file through one subsystem.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"sync"
 )
@@ -63,6 +64,9 @@ func (s *Sim) APIAddr() string { return s.hw.cfg.APIAddr }
 
 // TLSAddr returns host:port of the API over TLS, or Off.
 func (s *Sim) TLSAddr() string { return s.hw.cfg.TLSAddr }
+
+// CertificateFile returns the name of the file that holds the box's certificate in PEM.
+func (s *Sim) CertificateFile() string { return filepath.Join(s.hw.cfg.Dir, certificateFile) }
 
 // Certificate returns the box's self-signed certificate in PEM.
 func (s *Sim) Certificate() []byte {

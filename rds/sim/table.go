@@ -108,7 +108,7 @@ func (t table) add(args []Arg, p pool) (table, diskID, error) {
 	if err != nil {
 		return t, 0, err
 	}
-	if err := next.checkExport(d, p.switches); err != nil {
+	if err := next.checkExport(d); err != nil {
 		return t, 0, err
 	}
 	next.disks = append(slices.Clip(t.disks), d)
@@ -172,8 +172,8 @@ func (t table) resized(name string, before int64, f file, p pool) (table, error)
 }
 
 // checkExport refuses an export that another row excludes.
-func (t table) checkExport(d disk, sw Switches) error {
-	if !d.exported() || sw.SharedNQN {
+func (t table) checkExport(d disk) error {
+	if !d.exported() {
 		return nil
 	}
 	for _, other := range t.disks {
@@ -211,7 +211,7 @@ func (t *table) change(i int, args []Arg, p pool) error {
 	if d.Slot != t.disks[i].Slot && p.switches.DuplicateSlot == Refuse && t.find(d.Slot) >= 0 {
 		return failure("already have such slot")
 	}
-	if err := t.checkExport(d, p.switches); err != nil {
+	if err := t.checkExport(d); err != nil {
 		return err
 	}
 	if err := t.resize(t.disks[i], d, p); err != nil {

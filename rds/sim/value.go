@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// parseSize reads a size as /disk takes it for file-size: bytes, or a count of K, M, G or T, which
+// ParseSize reads a size as /disk takes it for file-size: bytes, or a count of K, M, G or T, which
 // are powers of 1024, with or without "iB" behind.
-func parseSize(s string) (int64, error) {
+func ParseSize(s string) (int64, error) {
 	digits := strings.TrimRight(s, "KMGTkmgtiB")
 	shift := 0
 	switch unit := s[len(digits):]; strings.ToUpper(strings.TrimSuffix(unit, "iB")) {
