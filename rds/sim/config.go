@@ -54,8 +54,9 @@ type Config struct {
 
 	// Switches choose among what a real box might do.
 	Switches Switches
-	// Fault is asked once for each command, in the order in which a connection sent them, and must
-	// not block. Nil: no faults.
+	// Fault is asked once for each command that the box knows, but for /cancel and /quit, in the order
+	// in which a connection sent them. It must not block. The arguments of /login are not shown to it.
+	// Nil: no faults.
 	Fault func(Command) Fault
 	// Logger receives what the box has to say; nil discards it. It never sees an argument of a
 	// command.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // diskID is the number behind a row's .id, which is written as an asterisk and hex digits.
@@ -83,6 +84,9 @@ func (d disk) exported() bool { return d.Export && !d.Disabled }
 
 // assign sets one property of a row from its text.
 func (d *disk) assign(name, value string, sw Switches) error {
+	if !utf8.ValidString(value) {
+		return invalid(name) // the configuration is saved as JSON
+	}
 	switch name {
 	case "slot":
 		return d.assignSlot(value, sw)
@@ -129,7 +133,7 @@ func (d *disk) assignComment(value string, sw Switches) error {
 		if !sw.CutComment {
 			return failure("comment longer than %d", sw.CommentLimit)
 		}
-		value = value[:sw.CommentLimit]
+		value = strings.ToValidUTF8(value[:sw.CommentLimit], "")
 	}
 	d.Comment = value
 	return nil

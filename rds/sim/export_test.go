@@ -24,16 +24,6 @@ import (
 	"github.com/rds-csi/rds-csi/nvme/tcp"
 )
 
-// lastHost counts the addresses that ownHost gave away.
-var lastHost atomic.Uint32
-
-// ownHost returns a loopback address that no other test, and no other process of these tests, has,
-// so that an export can be given any port.
-func ownHost() string {
-	n := uint32(os.Getpid())<<6 + lastHost.Add(1)
-	return fmt.Sprintf("127.%d.%d.%d", 1+n>>16%200, n>>8&0xff, 1+n%250)
-}
-
 // An initiator is a host of a test.
 type initiator struct {
 	nqn string
@@ -121,7 +111,7 @@ const nqnA, nqnB = "nqn.2026-01.io.example:a", "nqn.2026-01.io.example:b"
 
 // TestExport shows that a disk is what a host writes to and reads, and that the journal tells.
 func TestExport(t *testing.T) {
-	cfg := Config{Dir: t.TempDir(), NVMeHost: ownHost()}
+	cfg := Config{Dir: t.TempDir(), NVMeHost: LoopbackHost()}
 	s := start(t, cfg)
 	api := login(t, s)
 	api.exported("vm-1", nqnA, 4420, "=file-offset=4096")
@@ -179,7 +169,7 @@ func TestExportOffFences(t *testing.T) {
 		{"row removed", []string{"/disk/remove", "=numbers=vm-1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := Config{Dir: t.TempDir(), NVMeHost: ownHost()}
+			cfg := Config{Dir: t.TempDir(), NVMeHost: LoopbackHost()}
 			s := start(t, cfg)
 			api := login(t, s)
 			api.exported("vm-1", nqnA, 4420)
@@ -231,7 +221,7 @@ func readFile(t *testing.T, dir, slot string) []byte {
 // TestBounce shows that a host goes on after an export was turned off and on by two commands that
 // were sent together.
 func TestBounce(t *testing.T) {
-	s := start(t, Config{NVMeHost: ownHost()})
+	s := start(t, Config{NVMeHost: LoopbackHost()})
 	api := login(t, s)
 	api.exported("vm-1", nqnA, 4420)
 	var resets atomic.Int64
@@ -257,7 +247,7 @@ func TestBounce(t *testing.T) {
 func TestPorts(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stays open %v", stays), func(t *testing.T) {
-			s := start(t, Config{NVMeHost: ownHost(), Switches: Switches{PortStaysOpen: stays, Retry: stays}})
+			s := start(t, Config{NVMeHost: LoopbackHost(), Switches: Switches{PortStaysOpen: stays, Retry: stays}})
 			api := login(t, s)
 			api.exported("vm-1", nqnA, 5000)
 			api.exported("vm-2", nqnB, 5000)
@@ -279,7 +269,7 @@ func TestPorts(t *testing.T) {
 
 // TestPortTaken shows that an export which cannot begin leaves everything as it was.
 func TestPortTaken(t *testing.T) {
-	s := start(t, Config{NVMeHost: ownHost()})
+	s := start(t, Config{NVMeHost: LoopbackHost()})
 	api := login(t, s)
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(s.hw.cfg.NVMeHost, "5000"))
 	if err != nil {
@@ -308,7 +298,7 @@ func TestAllowList(t *testing.T) {
 	one, two := newInitiator("n1"), newInitiator("n2")
 	for _, drops := range []bool{false, true} {
 		t.Run(fmt.Sprintf("change drops %v", drops), func(t *testing.T) {
-			s := start(t, Config{NVMeHost: ownHost(), Switches: Switches{DropOnAllowChange: drops}})
+			s := start(t, Config{NVMeHost: LoopbackHost(), Switches: Switches{DropOnAllowChange: drops}})
 			api := login(t, s)
 			api.exported("vm-1", nqnA, 4420, "=nvme-tcp-server-allow-host-name="+one.nqn)
 			c := one.attach(t, s, nqnA, 4420)
@@ -326,7 +316,7 @@ func TestAllowList(t *testing.T) {
 		})
 	}
 	t.Run("several names", func(t *testing.T) {
-		s := start(t, Config{NVMeHost: ownHost(), Switches: Switches{AllowList: true}})
+		s := start(t, Config{NVMeHost: LoopbackHost(), Switches: Switches{AllowList: true}})
 		login(t, s).exported("vm-1", nqnA, 4420, "=nvme-tcp-server-allow-host-name="+one.nqn+","+two.nqn)
 		one.attach(t, s, nqnA, 4420)
 		two.attach(t, s, nqnA, 4420)
@@ -336,7 +326,7 @@ func TestAllowList(t *testing.T) {
 func TestResizeWhileConnected(t *testing.T) {
 	for _, silent := range []bool{false, true} {
 		t.Run(fmt.Sprintf("silent %v", silent), func(t *testing.T) {
-			s := start(t, Config{NVMeHost: ownHost(), Switches: Switches{NoResizeEvent: silent}})
+			s := start(t, Config{NVMeHost: LoopbackHost(), Switches: Switches{NoResizeEvent: silent}})
 			api := login(t, s)
 			api.exported("vm-1", nqnA, 4420)
 			sizes := make(chan int64, 16)
@@ -370,7 +360,7 @@ func TestResizeWhileConnected(t *testing.T) {
 
 // TestRebootWithHosts shows that hosts come back after a reboot and find what they wrote.
 func TestRebootWithHosts(t *testing.T) {
-	s := start(t, Config{NVMeHost: ownHost()})
+	s := start(t, Config{NVMeHost: LoopbackHost()})
 	api := login(t, s)
 	api.exported("vm-1", nqnA, 4420)
 	c := newInitiator("n1").attach(t, s, nqnA, 4420)
@@ -390,7 +380,7 @@ func TestRebootWithHosts(t *testing.T) {
 
 // TestNewUUID shows that an export may come back as another namespace.
 func TestNewUUID(t *testing.T) {
-	s := start(t, Config{NVMeHost: ownHost(), Switches: Switches{NewUUID: true}})
+	s := start(t, Config{NVMeHost: LoopbackHost(), Switches: Switches{NewUUID: true}})
 	api := login(t, s)
 	api.exported("vm-1", nqnA, 4420)
 	node := newInitiator("n1")
@@ -405,7 +395,7 @@ func TestNewUUID(t *testing.T) {
 // TestKeepOnExportOff shows the box that does not cut hosts off: live ones go on, also under a new
 // name of the disk beside them, and only the removal of the row ends them.
 func TestKeepOnExportOff(t *testing.T) {
-	s := start(t, Config{NVMeHost: ownHost(), Switches: Switches{KeepOnExportOff: true}})
+	s := start(t, Config{NVMeHost: LoopbackHost(), Switches: Switches{KeepOnExportOff: true}})
 	api := login(t, s)
 	api.exported("vm-1", nqnA, 4420)
 	one, two := newInitiator("n1"), newInitiator("n2")
@@ -439,7 +429,7 @@ func TestKeepOnExportOff(t *testing.T) {
 
 // TestExportDelay shows that an export which is to begin later does so unless it changes before.
 func TestExportDelay(t *testing.T) {
-	cfg, err := Config{Dir: t.TempDir(), NVMeHost: ownHost(), Switches: Switches{ExportDelay: time.Hour}}.withDefaults()
+	cfg, err := Config{Dir: t.TempDir(), NVMeHost: LoopbackHost(), Switches: Switches{ExportDelay: time.Hour}}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

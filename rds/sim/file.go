@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"strings"
+	"unicode/utf8"
 )
 
 // A file is an entry of the pool's directory tree.
@@ -26,11 +27,11 @@ type files map[string]file
 // unless it is the path of something in the pool.
 func cleanFile(filePath, pool string) (string, bool) {
 	name := strings.TrimPrefix(filePath, "/")
-	if len(name) > maxFilePath || name != path.Clean(name) || !strings.HasPrefix(name, pool+"/") {
+	if len(name) > maxFilePath || !utf8.ValidString(name) || name != path.Clean(name) || !strings.HasPrefix(name, pool+"/") {
 		return "", false
 	}
 	for _, part := range strings.Split(name, "/") {
-		if len(part) > 255 || part == ".." || strings.ContainsFunc(part, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) {
+		if len(part) > 255 || strings.ContainsFunc(part, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) {
 			return "", false
 		}
 	}

@@ -4,6 +4,8 @@
 package sim
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -97,11 +99,12 @@ func FuzzCommand(f *testing.F) {
 	})
 }
 
-// FuzzTable shows that whatever a client sends, room adds up, names are single, and a refused
-// command leaves the table as it was.
+// FuzzTable shows that whatever a client sends, room adds up, names are single, a refused command
+// leaves the table as it was, and what is saved is the table.
 func FuzzTable(f *testing.F) {
 	f.Add("add type=file slot=a file-path=/raid10/a file-size=1G\nset numbers=a file-size=2G\nremove numbers=a\nrmfile raid10/a")
 	f.Add("add type=file file-path=/raid10/d/a file-size=1k nvme-tcp-export=yes\nadd type=file slot=b file-path=/raid10/d/b\nset *2,*3 comment=")
+	f.Add("add type=file slot=a\xff file-path=/raid10/a file-size=1G\nadd type=file slot=a file-path=/raid10/\xff file-size=1G comment=<&>\x7f")
 	f.Add("mkdir raid10/a\nadd type=file file-path=raid10/a/b file-size=9T\nrmfile raid10/a\nset *1 slot=x")
 	p := pool{name: "raid10", filesystem: "xfs", capacity: 1 << 35, switches: Switches{SlotLimit: 32}}
 	f.Fuzz(func(t *testing.T, script string) {
@@ -124,8 +127,22 @@ func FuzzTable(f *testing.F) {
 				}
 				slots[d.Slot] = true
 			}
+			checkSaved(t, tab)
 		}
 	})
+}
+
+// checkSaved checks that the configuration survives being written and read.
+func checkSaved(t *testing.T, tab table) {
+	t.Helper()
+	b, err := json.Marshal(saved{Next: tab.next, Disks: tab.disks})
+	var back saved
+	if err == nil {
+		err = json.Unmarshal(b, &back)
+	}
+	if err != nil || !slices.Equal(back.Disks, tab.disks) || back.Next != tab.next {
+		t.Fatalf("saved as %s: %v, want %+v", b, err, tab.disks)
+	}
 }
 
 // step carries out a line of FuzzTable's script.
