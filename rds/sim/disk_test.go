@@ -157,7 +157,7 @@ func TestReboot(t *testing.T) {
 	c.add("vm-1", "=comment=kept", "=nvme-tcp-server-password=secret")
 	c.add("vm-2")
 	c.must("/disk/remove", "=numbers=vm-2")
-	before, files, addr, cert := s.Disks(), s.Files(), s.APIAddr(), s.Certificate()
+	before, files, addr, cert, on := s.Disks(), s.Files(), s.APIAddr(), s.Certificate(), s.boot().since
 	if err := s.Reboot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +175,9 @@ func TestReboot(t *testing.T) {
 		}
 	}
 	check(s)
+	if !s.boot().since.After(on) {
+		t.Error("the uptime goes on")
+	}
 	if s.APIAddr() != addr {
 		t.Errorf("API is at %s, was at %s", s.APIAddr(), addr)
 	}

@@ -17,6 +17,10 @@
 // What nobody has seen a real box do is a field of [Switches]. The texts of most failures are
 // guesses too: a client should decide by reading back, not by the text.
 //
+// Not simulated are RAID and its repair, other types of disk than file, the mounting of what a guest
+// wrote, users and their policies, and NVMe in-band authentication: a nvme-tcp-server-password is kept
+// and shown, and asked of nobody.
+//
 // # Concurrency
 //
 // All methods of [Sim] may be called from any goroutine. Commands are served [Config.Concurrency] at

@@ -87,13 +87,12 @@ func (e *exports) begin(d disk) error {
 		return nil
 	}
 	// What is served must not end for what cannot begin.
-	if err := e.open(d.port()); err != nil {
-		return err
-	}
 	b, err := e.store.open(d)
 	if err != nil {
-		e.release(d.port())
 		return err
+	}
+	if err := e.open(d.port()); err != nil {
+		return errors.Join(err, b.close())
 	}
 	e.stop(d.ID)
 	if err := e.serve(d, b); err != nil {
@@ -122,6 +121,7 @@ func (e *exports) serve(d disk, b *backing) error {
 		e.unserve(x)
 		return failure("%v", err)
 	}
+	e.accept(x.port)
 	e.served[d.ID] = x
 	e.log.Info("disk is exported", "slot", d.Slot, "nqn", x.nqn, "port", x.port)
 	return nil
@@ -209,10 +209,11 @@ func (e *exports) stop(id diskID) {
 	}
 }
 
-// drop ends what is served, with the connections of its hosts.
+// drop ends what is served, with the connections of its hosts. A port that closes does so first: who
+// tries again must find it closed, as with nvmet, and not be told that the name is unknown.
 func (e *exports) drop(x *export) {
-	e.unserve(x)
 	e.release(x.port)
+	e.unserve(x)
 	if err := x.backing.close(); err != nil {
 		e.log.Error("file of a disk cannot be closed", "nqn", x.nqn, "error", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -175,9 +176,15 @@ func TestExportOffFences(t *testing.T) {
 			api.exported("vm-1", nqnA, 4420)
 			one, two := newInitiator("n1"), newInitiator("n2")
 			first, second := one.attach(t, s, nqnA, 4420), two.attach(t, s, nqnA, 4420)
+			if got, want := s.Hosts(nqnA), []string{one.nqn, two.nqn}; !slices.Equal(slices.Sorted(slices.Values(want)), got) {
+				t.Errorf("connected are %v, want %v", got, want)
+			}
 			writer(t, first, 1)
 			writer(t, second, 2)
 			api.must(tt.words...)
+			if hosts := append(s.Hosts(nqnA), s.Hosts(nqnB)...); len(hosts) > 0 {
+				t.Errorf("connected are %v", hosts)
+			}
 			before := s.Journal()
 			raw := readFile(t, cfg.Dir, "vm-1")
 			if len(before) != 2 {
@@ -243,6 +250,48 @@ func TestBounce(t *testing.T) {
 	}
 }
 
+// TestPortOfItsOwn shows that a host which keeps trying while the export of a disk with a port of its
+// own goes off and on is let in or finds the port closed, and is never told that the name is unknown:
+// that would end its controller for good.
+func TestPortOfItsOwn(t *testing.T) {
+	s := start(t, Config{NVMeHost: LoopbackHost()})
+	api := login(t, s)
+	api.exported("vm-1", nqnA, 4420)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 3 {
+		node := newInitiator(fmt.Sprint("n", i))
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c, err := host.Connect(t.Context(), host.Config{
+					Address: net.JoinHostPort(s.hw.cfg.NVMeHost, "4420"), SubsystemNQN: nqnA, HostNQN: node.nqn, HostID: node.id,
+				})
+				var status *host.StatusError
+				if errors.As(err, &status) {
+					t.Error(err)
+				}
+				if err == nil {
+					_ = c.Close()
+				}
+			}
+		})
+	}
+	for range 20 {
+		api.must("/disk/set", "=numbers=vm-1", "=nvme-tcp-export=no")
+		api.must("/disk/set", "=numbers=vm-1", "=nvme-tcp-export=yes")
+	}
+	if err := s.Reboot(t.Context()); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	wg.Wait()
+}
+
 // TestPorts shows that a port is open as long as an export uses it, and what a taken one answers.
 func TestPorts(t *testing.T) {
 	for _, stays := range []bool{false, true} {
@@ -269,7 +318,8 @@ func TestPorts(t *testing.T) {
 
 // TestPortTaken shows that an export which cannot begin leaves everything as it was.
 func TestPortTaken(t *testing.T) {
-	s := start(t, Config{NVMeHost: LoopbackHost()})
+	dir := t.TempDir()
+	s := start(t, Config{Dir: dir, NVMeHost: LoopbackHost()})
 	api := login(t, s)
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(s.hw.cfg.NVMeHost, "5000"))
 	if err != nil {
@@ -280,6 +330,9 @@ func TestPortTaken(t *testing.T) {
 	api.refused(taken, addWords("vm-1", "=nvme-tcp-export=yes", "=nvme-tcp-server-port=5000")...)
 	if len(s.Disks()) != 0 || len(s.Files()) != 0 || s.Free() != 1<<40 {
 		t.Errorf("after a refused add: %v, %v", s.Disks(), s.Files())
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "files", "raid10")); err != nil || len(entries) > 0 {
+		t.Errorf("after a refused add there is %v, %v", entries, err)
 	}
 	api.exported("vm-1", nqnA, 4420)
 	c := newInitiator("n1").attach(t, s, nqnA, 4420)
@@ -376,6 +429,33 @@ func TestRebootWithHosts(t *testing.T) {
 	if _, err := c.ReadAt(got, 1024); err != nil || !bytes.Equal(got, data) || c.UUID() != id {
 		t.Errorf("after the reboot: %v, %.8q", err, got)
 	}
+}
+
+// TestFileRemovedUnderDisk shows what a real box did to whoever took live files for orphans: the
+// removal is not refused, hosts go on until the export ends, and then the data is gone.
+func TestFileRemovedUnderDisk(t *testing.T) {
+	s := start(t, Config{NVMeHost: LoopbackHost()})
+	api := login(t, s)
+	api.exported("vm-1", nqnA, 4420)
+	node := newInitiator("n1")
+	c := node.attach(t, s, nqnA, 4420)
+	api.must("/file/remove", "=numbers=raid10/vm-1.img")
+	if _, err := c.WriteAt(make([]byte, 512), 0); err != nil {
+		t.Error(err)
+	}
+	if err := s.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	api = login(t, s)
+	if got := api.disk("vm-1")["nvme-tcp-export"]; got != "true" {
+		t.Errorf("nvme-tcp-export is %s", got)
+	}
+	if _, err := node.connect(t, s, nqnA, 4420); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("connect: %v, want a refused connection", err)
+	}
+	api.refused("failure: file is missing", "/disk/set", "=numbers=vm-1", "=file-size=2M")
+	api.must("/disk/set", "=numbers=vm-1", "=nvme-tcp-export=no")
+	api.refused("failure: file of the disk cannot be opened", "/disk/set", "=numbers=vm-1", "=nvme-tcp-export=yes")
 }
 
 // TestNewUUID shows that an export may come back as another namespace.

@@ -6,7 +6,7 @@ package sim
 import (
 	"context"
 	"net"
-	"net/netip"
+	"strconv"
 
 	"github.com/rds-csi/rds-csi/nvme/target"
 )
@@ -15,11 +15,12 @@ import (
 type port struct {
 	target *target.Port
 	users  int
-	stop   context.CancelFunc // nil: closed
+	ln     net.Listener       // nil: closed
+	stop   context.CancelFunc // nil: nothing is accepted
 	served chan struct{}      // closed when no connection of the port is left
 }
 
-// open counts a user of a port and opens it for the first.
+// open counts a user of a port and opens it for the first. Hosts that come wait until accept.
 func (e *exports) open(number uint16) error {
 	p := e.ports[number]
 	if p == nil {
@@ -30,34 +31,32 @@ func (e *exports) open(number uint16) error {
 		p = &port{target: tp}
 		e.ports[number] = p
 	}
-	if p.stop == nil {
-		if err := e.listen(p, number); err != nil {
-			return err
+	if p.ln == nil {
+		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(e.host, strconv.Itoa(int(number))))
+		if err != nil {
+			return failure("nvme-tcp-server-port %d cannot be opened on the machine that simulates the box: %v", number, err)
 		}
+		p.ln = ln
 	}
 	p.users++
 	return nil
 }
 
-// listen opens a port.
-func (e *exports) listen(p *port, number uint16) error {
-	ip, err := netip.ParseAddr(e.host)
-	if err != nil {
-		return failure("%v", err)
-	}
-	ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, number)))
-	if err != nil {
-		return failure("nvme-tcp-server-port %d cannot be opened on the machine that simulates the box: %v", number, err)
+// accept lets the hosts of an open port in. It is called when there is a name for them to find: one
+// that is told of an unknown name may give up for good.
+func (e *exports) accept(number uint16) {
+	p := e.ports[number]
+	if p.stop != nil {
+		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop, p.served = cancel, make(chan struct{})
-	go func() {
-		defer close(p.served)
+	go func(ln net.Listener, served chan struct{}) {
+		defer close(served)
 		if err := p.target.Serve(ctx, ln); err != nil {
 			e.log.Error("port fails", "port", number, "error", err)
 		}
-	}()
-	return nil
+	}(p.ln, p.served)
 }
 
 // release undoes open: the last user closes the port.
@@ -71,10 +70,12 @@ func (e *exports) release(number uint16) {
 
 // close closes a port and waits for the end of its connections.
 func (p *port) close() {
-	if p.stop == nil {
-		return
+	if p.ln != nil {
+		_ = p.ln.Close()
 	}
-	p.stop()
-	<-p.served
-	p.stop, p.served = nil, nil
+	if p.stop != nil {
+		p.stop()
+		<-p.served
+	}
+	p.ln, p.stop, p.served = nil, nil, nil
 }

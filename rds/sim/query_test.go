@@ -102,13 +102,14 @@ func FuzzCommand(f *testing.F) {
 // FuzzTable shows that whatever a client sends, room adds up, names are single, a refused command
 // leaves the table as it was, and what is saved is the table.
 func FuzzTable(f *testing.F) {
-	f.Add("add type=file slot=a file-path=/raid10/a file-size=1G\nset numbers=a file-size=2G\nremove numbers=a\nrmfile raid10/a")
+	f.Add("add type=file slot=a file-path=/raid10/a file-size=1G\nset a file-size=2G comment=x\nset a comment=y\nremove a\nrmfile raid10/a")
 	f.Add("add type=file file-path=/raid10/d/a file-size=1k nvme-tcp-export=yes\nadd type=file slot=b file-path=/raid10/d/b\nset *2,*3 comment=")
 	f.Add("add type=file slot=a\xff file-path=/raid10/a file-size=1G\nadd type=file slot=a file-path=/raid10/\xff file-size=1G comment=<&>\x7f")
 	f.Add("mkdir raid10/a\nadd type=file file-path=raid10/a/b file-size=9T\nrmfile raid10/a\nset *1 slot=x")
 	p := pool{name: "raid10", filesystem: "xfs", capacity: 1 << 35, switches: Switches{SlotLimit: 32}}
 	f.Fuzz(func(t *testing.T, script string) {
 		tab := table{next: 2, files: files{"raid10": {dir: true}}}
+		st := &store{encoded: map[diskID]encodedDisk{}}
 		for _, line := range strings.Split(script, "\n") {
 			next, err := step(tab, line, p)
 			if err != nil && len(diff(tab.disks, next.disks)) > 0 {
@@ -127,20 +128,20 @@ func FuzzTable(f *testing.F) {
 				}
 				slots[d.Slot] = true
 			}
-			checkSaved(t, tab)
+			checkSaved(t, st, tab)
 		}
 	})
 }
 
 // checkSaved checks that the configuration survives being written and read.
-func checkSaved(t *testing.T, tab table) {
+func checkSaved(t *testing.T, st *store, tab table) {
 	t.Helper()
-	b, err := json.Marshal(saved{Next: tab.next, Disks: tab.disks})
+	b, err := st.encode(tab)
 	var back saved
 	if err == nil {
 		err = json.Unmarshal(b, &back)
 	}
-	if err != nil || !slices.Equal(back.Disks, tab.disks) || back.Next != tab.next {
+	if err != nil || !slices.Equal(back.Disks, tab.disks) || back.Next != tab.next || len(st.encoded) != len(tab.disks) {
 		t.Fatalf("saved as %s: %v, want %+v", b, err, tab.disks)
 	}
 }

@@ -91,12 +91,11 @@ func (s *session) start(c Command, a *answer) {
 
 // finish answers a command that was carried out, or not.
 func (s *session) finish(a *answer, r reply, err error) {
-	var t *trap
 	switch {
-	case errors.As(err, &t):
-		a.fail(t)
+	case errors.Is(err, errDropped), errors.Is(err, errPowerOff), errors.Is(err, context.Canceled):
+		// Nobody is there to be answered.
 	case err != nil:
-		s.cancel() // dropped, or the power went off
+		a.fail(err)
 	default:
 		for _, row := range r.rows {
 			a.re(row)

@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -331,6 +333,73 @@ func TestServiceTime(t *testing.T) {
 		wg.Wait()
 		if took := time.Since(began); took != 3*time.Second {
 			t.Errorf("7 commands, 3 at a time, took %v, want 3s", took)
+		}
+	})
+}
+
+// pipe runs a session of a box without disks over a connection in memory, in the time of the test's
+// bubble. ended is closed when the session has ended.
+func pipe(t *testing.T, rows int) (b *boot, c net.Conn, ended chan struct{}) {
+	t.Helper()
+	b = &boot{cfg: Config{Username: "admin"}, log: slog.New(slog.DiscardHandler), counts: newCounts(), places: make(chan struct{}, 8)}
+	b.cfg.Fault = func(Command) Fault { return Fault{} }
+	b.handlers = map[string]handler{"/print": {run: func(context.Context, Command) (reply, error) {
+		return reply{rows: slices.Repeat([][]field{{{"name", strings.Repeat("x", 1000)}}}, rows)}, nil
+	}}}
+	var theirs net.Conn
+	c, theirs = net.Pipe()
+	t.Cleanup(func() { _ = c.Close() })
+	ended = make(chan struct{})
+	go func() {
+		defer close(ended)
+		newSession(t.Context(), b, theirs, nil, 1).run(func(*session) {})
+		b.wg.Wait()
+	}()
+	return b, c, ended
+}
+
+// TestLoginTimeout shows that a connection must log in within its time, and may be silent afterwards.
+func TestLoginTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, _, ended := pipe(t, 0)
+		<-ended
+		if took := time.Since(began); took != loginTimeout {
+			t.Errorf("a connection without a login ended after %v, want %v", took, loginTimeout)
+		}
+		_, c, ended := pipe(t, 0)
+		if _, err := c.Write(routeros.AppendSentence(nil, "/login", "=name=admin", "=password=")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, len("\x05!done\x00"))); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+			t.Error("a silent session ended")
+		case <-time.After(time.Hour):
+		}
+	})
+}
+
+// TestClientThatDoesNotRead shows that answers nobody reads end the connection, and hold no place of
+// the box meanwhile.
+func TestClientThatDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c, ended := pipe(t, 1000)
+		began := time.Now()
+		for _, words := range [][]string{{"/login", "=name=admin", "=password="}, {"/print"}, {"/print"}} {
+			if _, err := c.Write(routeros.AppendSentence(nil, words...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := len(b.places); n > 0 {
+			t.Errorf("%d places of the box are held", n)
+		}
+		<-ended
+		if took := time.Since(began); took != writeTimeout {
+			t.Errorf("the connection ended after %v, want %v", took, writeTimeout)
 		}
 	})
 }

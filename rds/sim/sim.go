@@ -194,6 +194,19 @@ func (s *Sim) table() table {
 // Journal returns who wrote when, in the order of the first writes, over all boots.
 func (s *Sim) Journal() []JournalEntry { return s.hw.journal.list() }
 
+// Hosts returns the NQNs of the hosts that are connected to a subsystem, one for each connection of a
+// host.
+func (s *Sim) Hosts(nqn string) []string {
+	var hosts []string
+	if b := s.boot(); b != nil {
+		for _, c := range b.exports.target.Controllers(nqn) {
+			hosts = append(hosts, c.HostNQN)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts
+}
+
 // Commands returns how often each command came, over all boots. Those that the box does not know
 // count as "unknown".
 func (s *Sim) Commands() map[string]int { return s.hw.counts.snapshot() }

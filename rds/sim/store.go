@@ -8,16 +8,27 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 )
 
 // A store is what the box keeps through a power-off: a directory with the pool's files and the
-// configuration.
+// configuration. What changes it is for one goroutine at a time.
 type store struct {
 	dir  string
 	root *os.Root // of the pools' files: no name leads out of it
+
+	// encoded are the rows as they were last saved. A table of a thousand rows is saved at each change
+	// of one.
+	encoded map[diskID]encodedDisk
+}
+
+// An encodedDisk is a row and its JSON.
+type encodedDisk struct {
+	disk disk
+	json []byte
 }
 
 // saved is the configuration as it is written.
@@ -36,7 +47,7 @@ func openStore(dir, pool string) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the box's directory: %w", err)
 	}
-	return &store{dir: dir, root: root}, nil
+	return &store{dir: dir, root: root, encoded: map[diskID]encodedDisk{}}, nil
 }
 
 func (s *store) close() error { return s.root.Close() }
@@ -69,7 +80,7 @@ func (s *store) load() (table, error) {
 
 // save writes the configuration, whole or not at all.
 func (s *store) save(t table) error {
-	b, err := json.MarshalIndent(saved{Next: t.next, Disks: t.disks}, "", "  ")
+	b, err := s.encode(t)
 	if err != nil {
 		return fmt.Errorf("encode the box's configuration: %w", err)
 	}
@@ -83,11 +94,38 @@ func (s *store) save(t table) error {
 	return nil
 }
 
+// encode returns the JSON of a saved with a row on each line.
+func (s *store) encode(t table) ([]byte, error) {
+	b := fmt.Appendf(nil, "{\"next\": %d, \"disks\": [", t.next)
+	for i, d := range t.disks {
+		e := s.encoded[d.ID]
+		if e.disk != d {
+			row, err := json.Marshal(d)
+			if err != nil {
+				return nil, err
+			}
+			e = encodedDisk{d, row}
+			s.encoded[d.ID] = e
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(b, '\n'), e.json...)
+	}
+	if len(s.encoded) > len(t.disks) {
+		maps.DeleteFunc(s.encoded, func(id diskID, _ encodedDisk) bool { return t.row(id) < 0 })
+	}
+	return append(b, "\n]}\n"...), nil
+}
+
 func (s *store) config() string { return filepath.Join(s.dir, "config.json") }
 
 // walk calls each for every file and directory of the pools, by ascending path.
 func (s *store) walk(each func(name string, info fs.FileInfo)) error {
 	err := fs.WalkDir(s.root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // removed since its directory was read
+		}
 		if err != nil {
 			return err
 		}
@@ -96,7 +134,7 @@ func (s *store) walk(each func(name string, info fs.FileInfo)) error {
 		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // removed since the directory was read
+			return nil
 		}
 		if err == nil {
 			each(name, info)

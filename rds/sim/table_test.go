@@ -133,12 +133,18 @@ func TestTablesAreValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for got, want := range map[string]string{
-		slots(base): "a b c", slots(one): "a b c one", slots(two): "a b c two", slots(three): "y y c", slots(four): "b",
-		names(base): "raid10 raid10/a raid10/b raid10/c", names(four): names(base), names(one): names(base) + " raid10/one",
+	for _, tt := range []struct{ got, want string }{
+		{slots(base), "a b c"},
+		{slots(one), "a b c one"},
+		{slots(two), "a b c two"},
+		{slots(three), "y y c"},
+		{slots(four), "b"},
+		{names(base), "raid10 raid10/a raid10/b raid10/c"},
+		{names(four), names(base)},
+		{names(one), names(base) + " raid10/one"},
 	} {
-		if got != want {
-			t.Errorf("table has %q, want %q", got, want)
+		if tt.got != tt.want {
+			t.Errorf("table has %q, want %q", tt.got, tt.want)
 		}
 	}
 }
