@@ -507,9 +507,10 @@ func TestKeepOnExportOff(t *testing.T) {
 	}
 }
 
-// TestExportDelay shows that an export which is to begin later does so unless it changes before.
-func TestExportDelay(t *testing.T) {
-	cfg, err := Config{Dir: t.TempDir(), NVMeHost: LoopbackHost(), Switches: Switches{ExportDelay: time.Hour}}.withDefaults()
+// testExports returns the exports of a box without anything else.
+func testExports(t *testing.T, sw Switches, later func(time.Duration, func())) (*exports, *store) {
+	t.Helper()
+	cfg, err := Config{Dir: t.TempDir(), NVMeHost: LoopbackHost(), Switches: sw}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -517,15 +518,71 @@ func TestExportDelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = st.close() }()
+	e := newExports(cfg, st, newJournal(), later)
+	t.Cleanup(func() {
+		if err := errors.Join(e.close(), st.close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return e, st
+}
+
+// TestPortWaitsForName shows that a host which comes as soon as a port is open waits there until the
+// name that it asks for is known.
+func TestPortWaitsForName(t *testing.T) {
+	e, st := testExports(t, Switches{}, nil)
+	d := disk{ID: 2, Slot: "vm-1", File: "raid10/vm-1.img", Size: 1 << 20, Export: true, NQN: nqnA}
+	if err := st.put(d.File, file{}, false, file{size: d.Size}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := st.open(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.open(d.port()); err != nil {
+		t.Fatal(err)
+	}
+	node := newInitiator("n1")
+	dialed, connected := make(chan struct{}), make(chan error, 1)
+	go func() {
+		c, err := host.Connect(t.Context(), host.Config{
+			Address: net.JoinHostPort(e.host, "4420"), SubsystemNQN: nqnA, HostNQN: node.nqn, HostID: node.id,
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := new(net.Dialer).DialContext(ctx, network, address)
+				select {
+				case <-dialed: // an I/O queue
+				default:
+					close(dialed)
+				}
+				return conn, err
+			},
+		})
+		if err == nil {
+			err = c.Close()
+		}
+		connected <- err
+	}()
+	<-dialed
+	if e.ports[defaultPort].stop != nil {
+		t.Error("the port lets hosts in before there is a name to find")
+	}
+	if err := e.serve(d, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-connected; err != nil {
+		t.Errorf("the host that waited: %v", err)
+	}
+}
+
+// TestExportDelay shows that an export which is to begin later does so unless it changes before.
+func TestExportDelay(t *testing.T) {
 	var due []func()
-	e := newExports(cfg, st, newJournal(), func(d time.Duration, f func()) {
+	e, st := testExports(t, Switches{ExportDelay: time.Hour}, func(d time.Duration, f func()) {
 		if d != time.Hour {
 			t.Errorf("export comes after %v", d)
 		}
 		due = append(due, f)
 	})
-	defer func() { _ = e.close() }()
 	d := disk{ID: 2, Slot: "vm-1", File: "raid10/vm-1.img", Size: 1 << 20, Export: true, Port: 4420, NQN: nqnA}
 	if err := st.put(d.File, file{}, false, file{size: d.Size}); err != nil {
 		t.Fatal(err)
