@@ -59,7 +59,11 @@ func (h *hardware) boot(ctx context.Context) (*boot, error) {
 	b.handlers = b.commands()
 	b.api = &api{box: b, last: &h.sessions, sessions: map[*session]struct{}{}}
 	go b.machine.run(b.ctx)
-	if err := b.listen(ctx, h.cert); err != nil {
+	err = b.machine.do(ctx, func() {}) // it has begun the exports
+	if err == nil {
+		err = b.listen(ctx, h.cert)
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.stop())
 	}
 	return b, nil
