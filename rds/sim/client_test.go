@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/rds-csi/rds-csi/rds/routeros"
 )
@@ -91,11 +90,13 @@ func TestDriversClient(t *testing.T) {
 // TestDriversClientLosesAnswers shows the client what a lost answer is, and that a command whose
 // caller has given up is cancelled while it waits.
 func TestDriversClientLosesAnswers(t *testing.T) {
+	held := make(chan struct{})
 	s := start(t, Config{Fault: func(c Command) Fault {
 		switch c.Arg("comment") {
 		case "lost":
 			return Fault{DropAfter: true}
 		case "held":
+			close(held)
 			return Fault{Hold: make(chan struct{})}
 		}
 		return Fault{}
@@ -104,8 +105,8 @@ func TestDriversClientLosesAnswers(t *testing.T) {
 	if _, err := c.Run(t.Context(), addWords("vm-1")...); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-held; cancel() }()
 	if _, err := c.Run(ctx, "/disk/set", "=numbers=vm-1", "=comment=held"); !errors.Is(err, routeros.ErrUnanswered) {
 		t.Errorf("held command: %v", err)
 	}
