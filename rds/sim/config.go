@@ -130,8 +130,14 @@ func (c Config) withDefaults() (Config, error) {
 		to   *string
 		zero string
 	}{
-		{&c.Pool, "raid10"}, {&c.Filesystem, "btrfs"}, {&c.Identity, "rds-sim"}, {&c.Version, "7.20.4 (stable)"},
-		{&c.Username, "admin"}, {&c.APIAddr, "127.0.0.1:0"}, {&c.TLSAddr, "127.0.0.1:0"}, {&c.NVMeHost, "127.0.0.1"},
+		{&c.Pool, "raid10"},
+		{&c.Filesystem, "btrfs"},
+		{&c.Identity, "rds-sim"},
+		{&c.Version, "7.20.4 (stable)"},
+		{&c.Username, "admin"},
+		{&c.APIAddr, "127.0.0.1:0"},
+		{&c.TLSAddr, "127.0.0.1:0"},
+		{&c.NVMeHost, "127.0.0.1"},
 	} {
 		if *d.to == "" {
 			*d.to = d.zero

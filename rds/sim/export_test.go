@@ -44,6 +44,12 @@ func TestExport(t *testing.T) {
 	if err := c.WriteZeroes(t.Context(), 8192, 512); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.Deallocate(t.Context(), 4096, 512); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	raw, err := os.ReadFile(filepath.Join(cfg.Dir, "files", "raid10", "vm-1.img"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,16 +58,17 @@ func TestExport(t *testing.T) {
 	copy(want[4096+8192:], data)
 	copy(want[4096+512:], data)
 	clear(want[4096+8192:][:512])
+	clear(want[4096+4096:][:512])
 	if !bytes.Equal(raw, want) {
 		t.Error("the file does not hold what was written")
 	}
 	got := make([]byte, 4096)
-	if _, err := c.ReadAt(got, 512); err != nil || !bytes.Equal(got, data) {
+	if _, err := c.ReadAt(got, 512); err != nil || !bytes.Equal(got[:3584], data[:3584]) {
 		t.Errorf("the disk reads otherwise than written: %v", err)
 	}
 	j := s.Journal()
-	if len(j) != 1 || j[0].File != "raid10/vm-1.img" || j[0].Subsystem != nqnA || j[0].Host != node.nqn || j[0].Count != 3 ||
-		j[0].First.Offset != 8192 || j[0].First.Length != 4096 || j[0].Last.Offset != 8192 || j[0].Last.Length != 512 || j[0].Last.At.Before(j[0].First.At) {
+	if len(j) != 1 || j[0].File != "raid10/vm-1.img" || j[0].Subsystem != nqnA || j[0].Host != node.nqn || j[0].Count != 4 ||
+		j[0].First.Offset != 8192 || j[0].First.Length != 4096 || j[0].Last.Offset != 4096 || j[0].Last.Length != 512 || j[0].Last.At.Before(j[0].First.At) {
 		t.Errorf("journal is %+v", j)
 	}
 }
@@ -178,6 +185,53 @@ func TestRebootWithHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	newInitiator("n2").attach(t, s, nqnA, 4420) // at once
+}
+
+// TestLateExport shows that a host outlives a reboot after which its disk, on a port of its own, comes
+// late.
+func TestLateExport(t *testing.T) {
+	s := start(t, Config{NVMeHost: LoopbackHost(), Switches: Switches{ExportDelay: time.Millisecond}})
+	login(t, s).exported("vm-1", nqnA, 4420)
+	node := newInitiator("n1")
+	c, err := node.connect(t, s, nqnA, 4420)
+	for errors.Is(err, syscall.ECONNREFUSED) { // it is not there yet
+		c, err = node.connect(t, s, nqnA, 4420)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WriteAt(make([]byte, 512), 0); err != nil {
+		t.Errorf("after the reboot: %v", err)
+	}
+}
+
+// TestSaveFails shows that a change which cannot be saved is refused and undone, with its file and its
+// export.
+func TestSaveFails(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, Config{Dir: dir, NVMeHost: LoopbackHost()})
+	api := login(t, s)
+	api.exported("vm-1", nqnA, 4420)
+	before, files := s.Disks(), s.Files()
+	if err := os.Mkdir(filepath.Join(dir, "config.json.new"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const cannot = "failure: configuration cannot be saved"
+	api.refused(cannot, addWords("vm-2", "=nvme-tcp-export=yes", "=nvme-tcp-server-nqn="+nqnB)...)
+	api.refused(cannot, "/disk/set", "=numbers=vm-1", "=nvme-tcp-export=no")
+	api.refused(cannot, "/disk/remove", "=numbers=vm-1")
+	if !slices.Equal(s.Disks(), before) || !slices.Equal(s.Files(), files) {
+		t.Errorf("after refused commands: %v, %v", s.Disks(), s.Files())
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "files", "raid10")); err != nil || len(entries) != 1 {
+		t.Errorf("the pool holds %v, %v", entries, err)
+	}
+	newInitiator("n1").attach(t, s, nqnA, 4420)
+	_, err := newInitiator("n1").connect(t, s, nqnB, 4420)
+	wantStatus(t, err, tcp.StatusConnectInvalid, true)
 }
 
 // TestFileRemovedUnderDisk shows what a real box did to whoever took live files for orphans: the
