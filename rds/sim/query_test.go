@@ -121,7 +121,7 @@ func FuzzTable(f *testing.F) {
 			if tab.used != tab.files.used() || tab.used > p.capacity || tab.used < 0 {
 				t.Fatalf("after %q %d bytes are used, files have %d", line, tab.used, tab.files.used())
 			}
-			slots := map[string]bool{}
+			slots := map[string]bool{p.name: true}
 			for _, d := range tab.disks {
 				if slots[d.Slot] || d.bytes() <= 0 || d.ID >= tab.next {
 					t.Fatalf("after %q the disks are %+v", line, tab.disks)

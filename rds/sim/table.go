@@ -101,7 +101,7 @@ func (t table) add(args []Arg, p pool) (table, diskID, error) {
 		return t, 0, failure("no such directory")
 	}
 	d.File = name
-	if err := t.nameSlot(&d, p.switches); err != nil {
+	if err := t.nameSlot(&d, p); err != nil {
 		return t, 0, err
 	}
 	next, err := t.place(&d, p)
@@ -116,9 +116,13 @@ func (t table) add(args []Arg, p pool) (table, diskID, error) {
 	return next, d.ID, nil
 }
 
+// taken reports whether a row, which may be the pool's, has a slot.
+func (t table) taken(slot string, p pool) bool { return slot == p.name || t.find(slot) >= 0 }
+
 // nameSlot settles the slot of a new row.
-func (t table) nameSlot(d *disk, sw Switches) error {
-	taken := func(slot string) bool { return t.find(slot) >= 0 }
+func (t table) nameSlot(d *disk, p pool) error {
+	sw := p.switches
+	taken := func(slot string) bool { return t.taken(slot, p) }
 	switch {
 	case d.Slot == "":
 		d.Slot = uniqueSlot(defaultSlot(d.File), taken)
@@ -208,7 +212,7 @@ func (t *table) change(i int, args []Arg, p pool) error {
 			return err
 		}
 	}
-	if d.Slot != t.disks[i].Slot && p.switches.DuplicateSlot == Refuse && t.find(d.Slot) >= 0 {
+	if d.Slot != t.disks[i].Slot && p.switches.DuplicateSlot == Refuse && t.taken(d.Slot, p) {
 		return failure("already have such slot")
 	}
 	if err := t.checkExport(d); err != nil {

@@ -42,6 +42,7 @@ func TestSwitches(t *testing.T) {
 	}{
 		{"duplicate slot", Switches{}, again, "failure: already have such slot", "a", slots},
 		{"duplicate slot set", Switches{}, append(again[:1:1], "add type=file slot=b file-path=/raid10/b file-size=1M", "set b slot=a"), "failure: already have such slot", "a b", slots},
+		{"the pool's slot", Switches{}, []string{a, "set a slot=raid10"}, "failure: already have such slot", "a", slots},
 		{"duplicate slot accepted", Switches{DuplicateSlot: Accept}, again, "", "a a", slots},
 		{"duplicate slot renamed", Switches{DuplicateSlot: Rename}, append(again, again[1][:len(again[1])-14]+"c file-size=1M"), "", "a a-1 a-2", slots},
 		{"default slot", Switches{}, []string{"add type=file file-path=/raid10/d/a file-size=1M"}, "", "file-raid10-d-a", slots},
