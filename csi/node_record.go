@@ -79,8 +79,9 @@ func (rs *records) load(id actors.VolumeID) (*record, error) {
 	return r, nil
 }
 
-// save replaces a volume's record. It is on disk when save returns.
-func (rs *records) save(r *record) (err error) {
+// save replaces a volume's record. A loss of power may bring back the one before, or none, but
+// never half of one; it also takes the connections and mounts that the record told of.
+func (rs *records) save(r *record) error {
 	r.Version = recordVersion
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -93,25 +94,13 @@ func (rs *records) save(r *record) (err error) {
 	if err := os.Rename(tmp, rs.path(r.Volume)); err != nil {
 		return fmt.Errorf("replace the record of %s: %w", r.Volume, err)
 	}
-	return rs.sync()
+	return nil
 }
 
 // remove deletes a volume's record, if there is one.
 func (rs *records) remove(id actors.VolumeID) error {
 	if err := os.Remove(rs.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete the record of %s: %w", id, err)
-	}
-	return rs.sync()
-}
-
-func (rs *records) sync() (err error) {
-	d, err := os.Open(rs.dir)
-	if err != nil {
-		return fmt.Errorf("open the state directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync the state directory: %w", err)
 	}
 	return nil
 }
