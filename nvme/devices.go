@@ -1,0 +1,127 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package nvme
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rds-csi/rds-csi/actors"
+)
+
+// Config configures Devices. Its zero value is right for a privileged process with the host's /dev
+// and /sys, in the host's PID and network name spaces.
+type Config struct {
+	// Sys, Dev and Proc are where sysfs, devtmpfs and procfs are mounted. Empty: /sys, /dev, /proc.
+	// Users of a device in other containers are seen only if Proc shows the host's processes.
+	Sys, Dev, Proc string
+	// Queues is the number of I/O queues per connection, at most one per CPU. Zero: 4.
+	Queues int
+	// ProbeTimeout bounds the TCP connect that is tried before the kernel is asked. Zero: 5 s.
+	ProbeTimeout time.Duration
+	// RescanTimeout is how long a namespace may take to show its new size. Zero: 10 s.
+	RescanTimeout time.Duration
+	// PollInterval is the time between two looks at sysfs. Zero: 50 ms.
+	PollInterval time.Duration
+
+	// Kernel does the system calls. Nil: HostKernel.
+	Kernel Kernel
+	// Fabrics writes options to the fabrics device and returns its answer. Nil: <Dev>/nvme-fabrics.
+	Fabrics func(options string) (answer string, err error)
+	// Dial makes the TCP connect of the probe. Nil: a net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Logger gets what a caller is not told. Nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Devices connects this node to subsystems.
+type Devices struct {
+	cfg   Config
+	sys   sysfs
+	calls group // connects and deletes that the kernel has not finished
+}
+
+// NewDevices returns Devices. It does nothing until it is used. ErrInvalid: a number is negative.
+func NewDevices(c Config) (*Devices, error) {
+	if c.Queues < 0 || c.ProbeTimeout < 0 || c.RescanTimeout < 0 || c.PollInterval < 0 {
+		return nil, fmt.Errorf("configure devices: queues, timeouts and interval cannot be negative: %w", actors.ErrInvalid)
+	}
+	c.Sys, c.Dev, c.Proc = cmp.Or(c.Sys, "/sys"), cmp.Or(c.Dev, "/dev"), cmp.Or(c.Proc, "/proc")
+	c.Queues = cmp.Or(c.Queues, 4)
+	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, 5*time.Second)
+	c.RescanTimeout = cmp.Or(c.RescanTimeout, 10*time.Second)
+	c.PollInterval = cmp.Or(c.PollInterval, 50*time.Millisecond)
+	if c.Kernel == nil {
+		c.Kernel = HostKernel()
+	}
+	if c.Fabrics == nil {
+		path := filepath.Join(c.Dev, "nvme-fabrics")
+		c.Fabrics = func(options string) (string, error) { return connectFabrics(path, options) }
+	}
+	if c.Dial == nil {
+		c.Dial = new(net.Dialer).DialContext
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Devices{cfg: c, sys: sysfs{root: c.Sys}}, nil
+}
+
+// Connections returns what this node has of subsystems whose NQN names the volume, by NQN.
+func (d *Devices) Connections(ctx context.Context, id actors.VolumeID) ([]Connection, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read sysfs: %w: %w", err, actors.ErrUnavailable)
+	}
+	found, err := d.sys.connections(func(nqn string) bool {
+		_, ok := actors.NQNPrefix(nqn, id)
+		return ok
+	})
+	if err != nil {
+		return nil, err
+	}
+	var conns []Connection
+	for nqn, sub := range found {
+		if len(sub.controllers) == 0 && len(sub.devices) == 0 {
+			continue // the kernel keeps an empty subsystem for a while
+		}
+		c := Connection{NQN: nqn, State: sub.state()}
+		if len(sub.controllers) > 0 {
+			c.Host = sub.controllers[0].host
+		}
+		if len(sub.devices) > 0 {
+			c.Device = sub.devices[0]
+			c.Device.Path = filepath.Join(d.cfg.Dev, c.Device.Path)
+		}
+		conns = append(conns, c)
+	}
+	slices.SortFunc(conns, func(a, b Connection) int { return strings.Compare(a.NQN, b.NQN) })
+	return conns, nil
+}
+
+// subsystem returns what there is of one NQN.
+func (d *Devices) subsystem(nqn string) (subsystem, error) {
+	found, err := d.sys.connections(func(s string) bool { return s == nqn })
+	return found[nqn], err
+}
+
+// onlyDevice returns a subsystem's block device with its full path; ok is false while there is none.
+// A volume's subsystem has one namespace.
+func (d *Devices) onlyDevice(nqn string, sub subsystem) (dev Device, ok bool, err error) {
+	switch len(sub.devices) {
+	case 0:
+		return Device{}, false, nil
+	case 1:
+		dev = sub.devices[0]
+		dev.Path = filepath.Join(d.cfg.Dev, dev.Path)
+		return dev, true, nil
+	}
+	return Device{}, false, fmt.Errorf("subsystem %s shows %d block devices, which of them is the volume cannot be told: %w", nqn, len(sub.devices), actors.ErrPrecondition)
+}
