@@ -13,8 +13,10 @@
 //
 // # Concurrency
 //
-// The services hold no state that changes, and their methods may be called from many goroutines.
-// Order and exclusion for one volume are its actor's business, behind the interface Volumes.
+// Identity and Controller hold no state that changes, and the methods of all services may be called
+// from many goroutines. Order and exclusion for one volume are its actor's business in the Controller,
+// behind the interface Volumes; the Node runs one operation per volume at a time, in a goroutine of
+// that operation's own.
 //
 // # Cancellation
 //

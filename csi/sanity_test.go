@@ -5,12 +5,9 @@ package csi_test
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
@@ -21,6 +18,7 @@ import (
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/csi"
+	"github.com/rds-csi/rds-csi/csi/csitest"
 )
 
 // A sanityDriver is what csi-sanity is run against.
@@ -30,8 +28,8 @@ type sanityDriver struct {
 	parameters map[string]string // of the StorageClass
 }
 
-// sanityOf makes the driver that TestSanity runs. The controller is the real one, over a box and a
-// supervisor in memory.
+// sanityOf makes the driver that TestSanity runs. The services are the real ones, over a box, a
+// supervisor and a node in memory.
 func sanityOf(t *testing.T) sanityDriver {
 	box := newFakeBox()
 	controller, err := csi.NewController(csi.Config{
@@ -41,9 +39,20 @@ func sanityOf(t *testing.T) sanityDriver {
 	if err != nil {
 		t.Fatal(err)
 	}
+	kernel := csitest.New(csitest.Config{Size: func(_ context.Context, nqn string) (int64, error) {
+		id, _, _ := strings.Cut(nqn[strings.LastIndexByte(nqn, ':')+1:], ".")
+		return box.row(id).Size, nil
+	}})
+	node, err := csi.NewNode(csi.NodeConfig{
+		Node: "a", Host: actors.HostOf(testCluster, "a"), StateDir: t.TempDir(),
+		Devices: kernel, Mounts: kernel, Filesystems: kernel,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return sanityDriver{
 		controller: controller,
-		node:       fakeNode{id: "a"},
+		node:       node,
 		parameters: map[string]string{"fencing": "epoch", "nvmePort": "4420-8515"},
 	}
 }
@@ -88,40 +97,3 @@ func (sanityIDs) GenerateUniqueValidVolumeID() string { return "pvc-" + uuid.New
 func (sanityIDs) GenerateInvalidVolumeID() string     { return "fake-vol-id" }
 func (sanityIDs) GenerateUniqueValidNodeID() string   { return "node-" + uuid.NewString() }
 func (sanityIDs) GenerateInvalidNodeID() string       { return "Fake Node" }
-
-// A fakeNode publishes volumes as empty directories and files.
-type fakeNode struct {
-	csipb.UnimplementedNodeServer
-	id string
-}
-
-func (n fakeNode) NodeGetInfo(context.Context, *csipb.NodeGetInfoRequest) (*csipb.NodeGetInfoResponse, error) {
-	return &csipb.NodeGetInfoResponse{NodeId: n.id}, nil
-}
-
-func (fakeNode) NodeGetCapabilities(context.Context, *csipb.NodeGetCapabilitiesRequest) (*csipb.NodeGetCapabilitiesResponse, error) {
-	return &csipb.NodeGetCapabilitiesResponse{}, nil
-}
-
-func (fakeNode) NodePublishVolume(_ context.Context, req *csipb.NodePublishVolumeRequest) (*csipb.NodePublishVolumeResponse, error) {
-	if req.GetVolumeId() == "" || req.GetTargetPath() == "" || req.GetVolumeCapability() == nil {
-		return nil, fmt.Errorf("an argument is missing: %w", actors.ErrInvalid)
-	}
-	if req.GetPublishContext()["nvme_nqn"] == "" {
-		return nil, fmt.Errorf("the publish context has no NQN: %w", actors.ErrInvalid)
-	}
-	if req.GetVolumeCapability().GetMount() != nil {
-		return &csipb.NodePublishVolumeResponse{}, os.MkdirAll(req.GetTargetPath(), 0o700)
-	}
-	return &csipb.NodePublishVolumeResponse{}, os.WriteFile(req.GetTargetPath(), nil, 0o600)
-}
-
-func (fakeNode) NodeUnpublishVolume(_ context.Context, req *csipb.NodeUnpublishVolumeRequest) (*csipb.NodeUnpublishVolumeResponse, error) {
-	if req.GetVolumeId() == "" || req.GetTargetPath() == "" {
-		return nil, fmt.Errorf("an argument is missing: %w", actors.ErrInvalid)
-	}
-	if err := os.Remove(req.GetTargetPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return &csipb.NodeUnpublishVolumeResponse{}, nil
-}

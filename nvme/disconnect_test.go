@@ -122,3 +122,19 @@ func TestDeleteFails(t *testing.T) {
 		t.Errorf("%v does not tell what failed", err)
 	}
 }
+
+// TestNameGivenAnew: between a look at sysfs and a write to it, a controller's name may have become
+// another volume's.
+func TestNameGivenAnew(t *testing.T) {
+	m := newMachine(t)
+	connected(t, m)
+	m.write("sys/class/nvme/nvme0/rescan_controller", "")
+	for seen, want := range map[string]string{nqn + "x": "", nqn: "1"} {
+		m.write("sys/class/nvme/nvme0/rescan_controller", "")
+		wantKind(t, m.devices().WriteAttr("nvme0", seen, "rescan_controller"), nil)
+		if data, err := os.ReadFile(m.path("sys/class/nvme/nvme0/rescan_controller")); err != nil || string(data) != want {
+			t.Errorf("wrote %q to a controller that was seen as %s, want %q; %v", data, seen, want, err)
+		}
+	}
+	wantKind(t, m.devices().WriteAttr("nvme7", nqn, "rescan_controller"), nil)
+}

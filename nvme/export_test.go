@@ -8,3 +8,8 @@ var (
 	ConnectFabrics = connectFabrics
 	ConnectError   = connectError
 )
+
+// WriteAttr writes an attribute of a controller as it was seen earlier.
+func (d *Devices) WriteAttr(name, nqn, attr string) error {
+	return d.writeAttr(controller{name: name, nqn: nqn}, attr)
+}

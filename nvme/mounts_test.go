@@ -300,3 +300,24 @@ func TestUsage(t *testing.T) {
 	_, err = m.mounts().Usage(t.Context(), m.path("absent"))
 	wantKind(t, err, actors.ErrUnavailable)
 }
+
+// TestUnmountHangs: the kernel waits for a lost connection; the caller does not, and a repeat joins.
+func TestUnmountHangs(t *testing.T) {
+	f := newFormatTest(t)
+	wantKind(t, f.mount(t.Context(), ext4), nil)
+	gate, entered := make(chan struct{}), make(chan struct{})
+	f.tool = func(command string) (string, error) {
+		if strings.HasPrefix(command, "umount") {
+			close(entered) // a second umount would panic
+			<-gate
+		}
+		return "", nil
+	}
+	mm := f.mounts()
+	wantKind(t, mm.Unmount(soon(t), f.dir), actors.ErrUnresolved)
+	<-entered
+	done := make(chan error)
+	go func() { done <- mm.Unmount(t.Context(), f.dir) }()
+	close(gate)
+	wantKind(t, <-done, nil)
+}
