@@ -31,8 +31,12 @@ func (nt *nodeTest) hold(id actors.VolumeID) (entered chan struct{}, release fun
 func TestOneOperationPerVolume(t *testing.T) {
 	nt := newNodeTest(t, blockCap(sharing))
 	entered, release := nt.hold(volumeA)
+	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
-	go func() { first <- nt.stage(volumeA) }()
+	go func() {
+		_, err := nt.node.NodeStageVolume(ctx, nt.stageRequest(volumeA))
+		first <- err
+	}()
 	<-entered
 
 	wantCode(t, nt.unstage(volumeA), codes.Aborted)
@@ -48,10 +52,8 @@ func TestOneOperationPerVolume(t *testing.T) {
 	wantOK(t, nt.publish(volumeB, "b"))
 
 	// A caller may give up, the operation goes on, and its repeat joins it.
-	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = nt.node.NodeStageVolume(ctx, nt.stageRequest(volumeA))
-	if !errors.Is(err, actors.ErrUnresolved) {
+	if err := <-first; !errors.Is(err, actors.ErrUnresolved) {
 		t.Errorf("got %v, want ErrUnresolved", err)
 	}
 	repeat := make(chan error, 1)
@@ -63,7 +65,6 @@ func TestOneOperationPerVolume(t *testing.T) {
 	}
 	wantCode(t, nt.stage(volumeB), codes.Unavailable)
 	release()
-	wantOK(t, <-first)
 	if err := <-repeat; err != nil {
 		wantCode(t, err, codes.Unavailable) // it came after the close
 	}

@@ -520,3 +520,31 @@ func TestStatsAndExpand(t *testing.T) {
 		wantCode(t, err, codes.OutOfRange)
 	})
 }
+
+// TestRecordComesFirst: what cannot be remembered is not done.
+func TestRecordComesFirst(t *testing.T) {
+	eachAccess(t, func(t *testing.T, c *csipb.VolumeCapability) {
+		nt := newNodeTest(t, c)
+		wantOK(t, os.Mkdir(nt.record(volumeA)+".tmp", 0o700))
+		if err := nt.stage(volumeA); err == nil || len(nt.connections(volumeA)) > 0 {
+			t.Errorf("staged without a record: %v", err)
+		}
+		wantOK(t, os.Remove(nt.record(volumeA)+".tmp"))
+		wantOK(t, nt.stage(volumeA))
+		wantOK(t, os.Mkdir(nt.record(volumeA)+".tmp", 0o700))
+		if err := nt.publish(volumeA, "a"); err == nil || nt.inspect(nt.target("a")).Kind != nvme.KindNone {
+			t.Errorf("published without a record: %v", err)
+		}
+	})
+}
+
+// TestForeignNode: a node that nobody remembers is at the target path, of another device.
+func TestForeignNode(t *testing.T) {
+	nt := newNodeTest(t, blockCap(writer))
+	wantOK(t, nt.stage(volumeA))
+	wantOK(t, nt.kernel.MakeNode(t.Context(), nvme.Device{Num: nvme.DevNum{Major: 259, Minor: 77}}, nt.target("a"), false))
+	wantOK(t, nt.publish(volumeA, "a"))
+	if got, want := nt.inspect(nt.target("a")).Num, nt.connections(volumeA)[0].Device.Num; got != want {
+		t.Errorf("published %v, want %v", got, want)
+	}
+}

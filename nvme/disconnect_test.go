@@ -24,7 +24,7 @@ func connected(t *testing.T, m *machine) *disk {
 			t.Error("another subsystem was disconnected")
 		}
 	})
-	return m.namespace("nvme0", "nvme0n1", nqn, num1, mib)
+	return m.namespace("nvme0", "nvme0n1", nqn, num1, 4*mib)
 }
 
 func TestDisconnect(t *testing.T) {

@@ -11,8 +11,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -48,17 +50,19 @@ var host = actors.HostOf("0123456789ab", "worker-1")
 type machine struct {
 	*testing.T
 	dir       string
+	removed   atomic.Int64
 	multipath bool // namespaces below their subsystem instead of their controller
 
-	mu       sync.Mutex
-	blocks   map[string]nvme.DevNum // device nodes by path
-	disks    map[nvme.DevNum]*disk
-	claimErr error
-	asked    []string // options that were written to the fabrics device
-	fabrics  func(options string) error
-	dialErr  error
-	commands []string
-	tool     func(command string) (string, error) // answers a command
+	mu        sync.Mutex
+	blocks    map[string]nvme.DevNum // device nodes by path
+	disks     map[nvme.DevNum]*disk
+	claimErr  error
+	misnumber bool     // mknod makes another device
+	asked     []string // options that were written to the fabrics device
+	fabrics   func(options string) error
+	dialErr   error
+	commands  []string
+	tool      func(command string) (string, error) // answers a command
 }
 
 type disk struct {
@@ -92,9 +96,14 @@ func (m *machine) write(path, text string) {
 	}
 }
 
+// remove takes a file or directory away at once, as the kernel does: it is never seen half empty.
 func (m *machine) remove(path string) {
 	m.Helper()
-	if err := os.RemoveAll(m.path(path)); err != nil {
+	trash := m.path("trash-" + strconv.FormatInt(m.removed.Add(1), 10))
+	if err := os.Rename(m.path(path), trash); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.Fatal(err)
+	}
+	if err := os.RemoveAll(trash); err != nil {
 		m.Fatal(err)
 	}
 }
@@ -283,6 +292,9 @@ func (m *machine) MakeNode(path string, num nvme.DevNum, perm fs.FileMode) error
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.misnumber {
+		num.Minor++
+	}
 	m.blocks[path] = num
 	return f.Close()
 }

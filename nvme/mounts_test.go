@@ -32,7 +32,7 @@ func newFormatTest(t *testing.T) *formatTest {
 	t.Helper()
 	m := newMachine(t)
 	f := &formatTest{machine: m, disk: connected(t, m), dir: m.path("staging")}
-	f.dev = nvme.Device{Path: m.path("dev/nvme0n1"), Num: num1, Size: mib}
+	f.dev = nvme.Device{Path: m.path("dev/nvme0n1"), Num: num1, Size: 4 * mib}
 	wantKind(t, os.Mkdir(f.dir, 0o750), nil)
 	f.blkid("")
 	return f
@@ -60,7 +60,7 @@ func (f *formatTest) superblock(kind string) {
 	case "start":
 		f.disk.data[5000] = []byte{1}
 	case "end":
-		f.disk.data[mib-4096] = []byte("EFI PART")
+		f.disk.data[4*mib-4096] = []byte("EFI PART")
 	}
 }
 
@@ -270,6 +270,11 @@ func TestMakeNode(t *testing.T) {
 		}
 	}
 	wantKind(t, mm.MakeNode(t.Context(), f.dev, f.path("rw"), false), actors.ErrPrecondition)
+	f.misnumber = true
+	wantKind(t, mm.MakeNode(t.Context(), f.dev, f.path("wrong"), false), actors.ErrUnavailable)
+	if _, err := os.Stat(f.path("wrong")); err == nil {
+		t.Error("left a node of the wrong device")
+	}
 }
 
 func TestGrow(t *testing.T) {

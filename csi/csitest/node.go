@@ -119,6 +119,9 @@ func (n *Node) Connect(ctx context.Context, t nvme.Target) (nvme.Device, error) 
 	if err != nil {
 		return nvme.Device{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nvme.Device{}, fmt.Errorf("connect %s: %w: %w", t.NQN, err, actors.ErrUnavailable)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c := n.conns[t.NQN]
