@@ -55,7 +55,11 @@ func fly[Req, Resp proto.Message](ctx context.Context, fs *flights, id actors.Vo
 	if f.err != nil {
 		return none, f.err
 	}
-	return f.resp.(Resp), nil
+	resp, ok := f.resp.(Resp) // an equal request has the same kind of answer
+	if !ok {
+		return none, fmt.Errorf("operation on %s answered with a %T", id, f.resp)
+	}
+	return resp, nil
 }
 
 // start returns the flight of an equal request, or a new one.

@@ -94,21 +94,9 @@ func (n *Node) stage(ctx context.Context, s staging) error {
 func (n *Node) reconcile(ctx context.Context, old *record, conns []nvme.Connection, s staging) (*record, error) {
 	rec := &record{Volume: s.volume, NQN: s.target.NQN, Size: s.target.Size, Staging: s.path, Access: s.access}
 	if old != nil {
-		published, err := n.standing(ctx, old, conns)
-		if err != nil {
+		if err := n.carryOver(ctx, rec, old, conns, s); err != nil {
 			return nil, err
 		}
-		used, err := n.inUse(ctx, old, conns)
-		if err != nil {
-			return nil, err
-		}
-		if used || len(published) > 0 {
-			if err := compatible(old, published, s); err != nil {
-				return nil, err
-			}
-		}
-		rec.Published = published
-		rec.Staged = old.Staged && used && old.NQN == rec.NQN
 	}
 	for _, c := range conns {
 		if c.NQN == s.target.NQN {
@@ -124,6 +112,26 @@ func (n *Node) reconcile(ctx context.Context, old *record, conns []nvme.Connecti
 		}
 	}
 	return rec, nil
+}
+
+// carryOver takes into a new record what still stands of the old one.
+func (n *Node) carryOver(ctx context.Context, rec, old *record, conns []nvme.Connection, s staging) error {
+	published, err := n.standing(ctx, old, conns)
+	if err != nil {
+		return err
+	}
+	used, err := n.inUse(ctx, old, conns)
+	if err != nil {
+		return err
+	}
+	if used || len(published) > 0 {
+		if err := compatible(old, published, s); err != nil {
+			return err
+		}
+	}
+	rec.Published = published
+	rec.Staged = old.Staged && used && old.NQN == rec.NQN
+	return nil
 }
 
 // compatible reports what in a request to stage contradicts a volume that is in use.

@@ -141,11 +141,9 @@ func (d *Devices) waitDevice(ctx context.Context, nqn string) (Device, error) {
 		if last = fmt.Errorf("no block device, connection is %s", sub.state()); !ok {
 			return false, nil
 		}
-		if last = checkNode(d.cfg.Kernel, found); last != nil {
-			return false, nil
-		}
 		dev = found
-		return true, nil
+		last = checkNode(d.cfg.Kernel, found)
+		return last == nil, nil
 	})
 	if err != nil && ctx.Err() != nil {
 		return Device{}, fmt.Errorf("wait for the block device of %s: %w: %w: %w", nqn, last, context.Cause(ctx), actors.ErrUnavailable)

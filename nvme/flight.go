@@ -37,7 +37,11 @@ func share[T any](ctx context.Context, g *group, key string, f func() (T, error)
 	if c.err != nil {
 		return none, c.err
 	}
-	return c.value.(T), nil
+	value, ok := c.value.(T)
+	if !ok {
+		return none, fmt.Errorf("two kinds of call share the name %q: %w", key, actors.ErrUnavailable)
+	}
+	return value, nil
 }
 
 // do is share for a call that returns nothing but an error.

@@ -77,7 +77,7 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{T: t, dir: t.TempDir(), blocks: map[string]nvme.DevNum{}, disks: map[nvme.DevNum]*disk{}}
 	m.write("proc/self/mountinfo", "")
-	m.tool = func(command string) (string, error) { return "", nil }
+	m.tool = func(string) (string, error) { return "", nil }
 	return m
 }
 

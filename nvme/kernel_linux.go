@@ -101,9 +101,9 @@ func statfs(path string) (Usage, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return Usage{}, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
-	size := int64(st.Frsize)
+	size := st.Frsize
 	if size == 0 {
-		size = int64(st.Bsize)
+		size = st.Bsize
 	}
 	return Usage{
 		Bytes:      int64(st.Blocks) * size,

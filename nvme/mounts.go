@@ -80,15 +80,15 @@ func (m *Mounts) Inspect(ctx context.Context, path string) (Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return Entry{}, fmt.Errorf("inspect: %w: %w", err, actors.ErrUnavailable)
 	}
-	real, err := realPath(path)
-	if err != nil || real == "" {
+	resolved, err := realPath(path)
+	if err != nil || resolved == "" {
 		return Entry{}, err
 	}
-	mounted, err := m.at(real)
+	mounted, err := m.at(resolved)
 	if err != nil {
 		return Entry{}, err
 	}
-	mode, num, err := m.cfg.Kernel.Stat(real, false)
+	mode, num, err := m.cfg.Kernel.Stat(resolved, false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Entry{}, nil
@@ -131,14 +131,14 @@ func realPath(path string) (string, error) {
 }
 
 // at returns the mounts at a path, the topmost last.
-func (m *Mounts) at(real string) ([]mountPoint, error) {
+func (m *Mounts) at(resolved string) ([]mountPoint, error) {
 	all, err := readMounts(filepath.Join(m.cfg.Proc, "self", "mountinfo"))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, actors.ErrUnavailable)
 	}
 	var found []mountPoint
 	for _, mp := range all {
-		if mp.path == real {
+		if mp.path == resolved {
 			found = append(found, mp)
 		}
 	}
@@ -194,16 +194,16 @@ const maxStacked = 32
 // Unmount takes down all mounts at a path. While the device's connection is lost the kernel may not
 // finish: then the answer is ErrUnresolved, and a repeat goes on waiting.
 func (m *Mounts) Unmount(ctx context.Context, path string) error {
-	real, err := realPath(path)
-	if err != nil || real == "" {
+	resolved, err := realPath(path)
+	if err != nil || resolved == "" {
 		return err
 	}
 	for range maxStacked {
-		mounted, err := m.at(real)
+		mounted, err := m.at(resolved)
 		if err != nil || len(mounted) == 0 {
 			return err
 		}
-		err = m.calls.do(ctx, "unmount "+path, func() error { return m.cfg.Mounter.Unmount(real) })
+		err = m.calls.do(ctx, "unmount "+path, func() error { return m.cfg.Mounter.Unmount(resolved) })
 		if errors.Is(err, actors.ErrUnresolved) {
 			return err
 		}
