@@ -9,9 +9,4 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// Ginkgo, which runs csi-sanity, waits for an interrupt as long as the process lives.
-		goleak.IgnoreTopFunction("github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"),
-	)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

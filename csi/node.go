@@ -85,7 +85,7 @@ func NewNode(c NodeConfig) (*Node, error) {
 		mounts:      c.Mounts,
 		filesystems: c.Filesystems,
 		records:     records,
-		flights:     newFlights(c.Timeout),
+		flights:     newFlights(c.Timeout, c.Logger),
 		log:         c.Logger,
 	}, nil
 }

@@ -6,6 +6,7 @@ package csi
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 // the volume before it ended.
 type flights struct {
 	timeout time.Duration
+	logger  *slog.Logger
 	running sync.WaitGroup
 
 	mu       sync.Mutex
@@ -34,8 +36,8 @@ type flight struct {
 	err  error         // valid once done is closed
 }
 
-func newFlights(timeout time.Duration) *flights {
-	return &flights{timeout: timeout, byVolume: make(map[actors.VolumeID]*flight)}
+func newFlights(timeout time.Duration, logger *slog.Logger) *flights {
+	return &flights{timeout: timeout, logger: logger, byVolume: make(map[actors.VolumeID]*flight)}
 }
 
 // fly runs op as the only operation on the volume. If one with an equal request is under way, it
@@ -86,7 +88,8 @@ func (fs *flights) run(ctx context.Context, id actors.VolumeID, f *flight, op fu
 	defer fs.running.Done()
 	defer func() {
 		if p := recover(); p != nil {
-			f.err = fmt.Errorf("operation on %s panicked: %v\n%s", id, p, debug.Stack())
+			fs.logger.Error("operation panicked", "volume-id", string(id), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			f.err = fmt.Errorf("operation on %s panicked, see the driver's log: %w", id, actors.ErrUnresolved)
 		}
 		fs.mu.Lock()
 		delete(fs.byVolume, id)

@@ -83,7 +83,7 @@ func TestOneOperationPerVolume(t *testing.T) {
 func TestPanicIsOneAnswer(t *testing.T) {
 	nt := newNodeTest(t, blockCap(sharing))
 	nt.fault = func(string, string) error { panic("boom") }
-	wantCode(t, nt.stage(volumeA), codes.Internal)
+	wantCode(t, nt.stage(volumeA), codes.Unavailable) // what it did is not known
 	nt.fault = nil
 	wantOK(t, nt.stage(volumeA))
 }

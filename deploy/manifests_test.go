@@ -264,6 +264,9 @@ func TestNodePlugin(t *testing.T) {
 	if !node.HostNetwork {
 		t.Error("hostNetwork is off: connections would live in the pod's network namespace and end with it")
 	}
+	if !node.HostPID {
+		t.Error("hostPID is off: a device that another pod has open would look unused")
+	}
 	i := slices.IndexFunc(node.Containers, func(c corev1.Container) bool { return c.Name == "rds-csi" })
 	c := node.Containers[i]
 	if c.SecurityContext == nil || c.SecurityContext.Privileged == nil || !*c.SecurityContext.Privileged {
