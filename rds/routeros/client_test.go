@@ -389,10 +389,8 @@ func TestBadCommands(t *testing.T) {
 			p.t.Errorf("%q reached the wire", words)
 		}
 	})
-	for _, words := range [][]string{
-		nil, {"print"}, {""}, {"/print", ""}, {"/print", ".tag=9"},
-		{"/print", strings.Repeat("x", MaxWord+1)},
-	} {
+	long := strings.Repeat("x", MaxWord+1)
+	for _, words := range [][]string{nil, {"print"}, {""}, {"/print", ""}, {"/print", ".tag=9"}, {"/print", long}} {
 		if _, err := c.Run(testContext(t), words...); !errors.Is(err, ErrNotSent) {
 			t.Errorf("Run(%.40q) = %v, want ErrNotSent", words, err)
 		}

@@ -19,11 +19,11 @@ var (
 )
 
 var (
-	// ErrClosed: the client was closed by its owner.
+	// ErrClosed says that the client was closed by its owner.
 	ErrClosed = errors.New("client is closed")
-	// ErrOverflow: a listener did not keep up, or a reply was larger than MaxReply.
+	// ErrOverflow says that a listener did not keep up, or a reply was larger than MaxReply.
 	ErrOverflow = errors.New("more replies than there is room for")
-	// ErrLogin: the router refused the user name or the password.
+	// ErrLogin says that the router refused the user name or the password.
 	ErrLogin = errors.New("login refused")
 )
 

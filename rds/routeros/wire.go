@@ -105,7 +105,7 @@ func (r *Reader) readLength() (int, error) {
 		return 0, err
 	}
 	var n uint32
-	more := 0
+	var more int
 	switch {
 	case first < 0x80:
 		return int(first), nil
