@@ -1,0 +1,153 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"regexp"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/rds-csi/rds-csi/actors"
+)
+
+// DefaultCommandTimeout bounds a command where Config.CommandTimeout is zero.
+const DefaultCommandTimeout = 10 * time.Second
+
+// Config describes a box and how to use it.
+type Config struct {
+	// Address of the RouterOS API, host:port: 8728, or 8729 with TLS.
+	Address string
+	// Username and Password of a RouterOS user with the policies read, write, api and, for the
+	// removal of files, ftp or what the version asks for.
+	Username string
+	Password string
+	// TLS is the configuration of TLS; nil means none.
+	TLS *tls.Config
+
+	// Cluster is what ledgers of this cluster record: 12 lower-case hex digits.
+	Cluster string
+	// VolumePaths are the directories on the box in which volumes may be created and from which
+	// their files may be deleted. At least one.
+	VolumePaths []string
+
+	// CommandTimeout bounds each command, and how long one may wait for a session. Zero means
+	// DefaultCommandTimeout.
+	CommandTimeout time.Duration
+	// InFlight is how many commands may be under way on one session. Zero means 8.
+	InFlight int
+	// MinBackoff and MaxBackoff bound the wait between attempts to connect, which doubles from one
+	// to the other. Zero means 250 ms and 15 s.
+	MinBackoff time.Duration
+	MaxBackoff time.Duration
+
+	// Hooks are told what happens.
+	Hooks Hooks
+	// Tracer makes a span of each command. Nil means none.
+	Tracer trace.Tracer
+	// Logger receives what an operator should know. Nil discards it. It never sees a password.
+	Logger *slog.Logger
+	// DialContext opens a connection. Nil means TCP.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Hooks are functions that are told what happens on a box. They must not block and may be called from
+// any goroutine. A nil one is not called.
+type Hooks struct {
+	// Command has ended. kind is one of the Kind constants.
+	Command func(kind string, d time.Duration, err error)
+	// Connection tells whether there is a session with the box, when that has changed.
+	Connection func(address string, up bool)
+	// Reconnect tells of each attempt to connect, the first one too: nil means that there is a
+	// session again, and that what was known of the box may be out of date.
+	Reconnect func(err error, d time.Duration)
+}
+
+// The kinds of command, as metrics and spans name them.
+const (
+	KindList       = "list"
+	KindGrant      = "grant"
+	KindRevoke     = "revoke"
+	KindCreate     = "create"
+	KindExpand     = "expand"
+	KindExportOff  = "export-off"
+	KindRemove     = "remove"
+	KindRemoveFile = "remove-file"
+)
+
+// pathForm is an absolute path without empty, hidden or relative parts, in the alphabet that no
+// RouterOS console interprets.
+var pathForm = regexp.MustCompile(`^(/[A-Za-z0-9_][A-Za-z0-9._:-]*)+$`)
+
+// maxPath leaves room for "/pvc-<uuid>.img" within 255 bytes.
+const maxPath = 200
+
+func checkPath(p string) error {
+	if len(p) > maxPath || !pathForm.MatchString(p) {
+		return fmt.Errorf("volume path %.240q is not an absolute path of letters, digits, '.', '_', ':' and '-', without a trailing slash and of at most %d bytes: %w", p, maxPath, actors.ErrInvalid)
+	}
+	return nil
+}
+
+// complete returns cfg with its zero values filled in, or ErrInvalid.
+func (cfg Config) complete() (Config, error) {
+	if _, _, err := net.SplitHostPort(cfg.Address); err != nil {
+		return cfg, fmt.Errorf("address of the box %.100q is not host:port: %w", cfg.Address, actors.ErrInvalid)
+	}
+	if err := actors.CheckCluster(cfg.Cluster); err != nil {
+		return cfg, err
+	}
+	if len(cfg.VolumePaths) == 0 {
+		return cfg, fmt.Errorf("no volume path is configured: %w", actors.ErrInvalid)
+	}
+	for _, p := range cfg.VolumePaths {
+		if err := checkPath(p); err != nil {
+			return cfg, err
+		}
+	}
+	cfg.VolumePaths = slices.Clone(cfg.VolumePaths)
+	if cfg.CommandTimeout < 0 || cfg.InFlight < 0 || cfg.MinBackoff < 0 || cfg.MaxBackoff < 0 {
+		return cfg, fmt.Errorf("a timeout, backoff or bound is negative: %w", actors.ErrInvalid)
+	}
+	if cfg.CommandTimeout == 0 {
+		cfg.CommandTimeout = DefaultCommandTimeout
+	}
+	if cfg.InFlight == 0 {
+		cfg.InFlight = 8
+	}
+	if cfg.MinBackoff == 0 {
+		cfg.MinBackoff = 250 * time.Millisecond
+	}
+	if cfg.MaxBackoff == 0 {
+		cfg.MaxBackoff = 15 * time.Second
+	}
+	cfg.Hooks = cfg.Hooks.complete()
+	if cfg.Tracer == nil {
+		cfg.Tracer = noop.NewTracerProvider().Tracer("")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return cfg, nil
+}
+
+func (h Hooks) complete() Hooks {
+	if h.Command == nil {
+		h.Command = func(string, time.Duration, error) {}
+	}
+	if h.Connection == nil {
+		h.Connection = func(string, bool) {}
+	}
+	if h.Reconnect == nil {
+		h.Reconnect = func(error, time.Duration) {}
+	}
+	return h
+}

@@ -1,0 +1,236 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rds-csi/rds-csi/actors"
+)
+
+// Sector is what sizes are multiples of, in bytes.
+const Sector = 512
+
+// Create makes a volume's disk, not exported, and returns it as the box shows it. A disk of this cluster
+// and size that is there already is returned as it is.
+//
+// ErrInvalid: spec is malformed, or its path is not configured. ErrExists: the disk has another size.
+// ErrPrecondition: it is another cluster's, or not the driver's. ErrFull: the pool has no room, and
+// nothing was left in it. ErrOutOfRange: the box made a disk of another size, which was removed.
+// ErrUnavailable: nothing was made. ErrUnresolved: what was made, or will be, is not known; call again.
+func (b *Box) Create(ctx context.Context, spec actors.Spec) (actors.Volume, error) {
+	v, err := b.create(ctx, spec)
+	if err != nil {
+		return actors.Volume{}, fmt.Errorf("create volume %.64s: %w", string(spec.ID), err)
+	}
+	return v, nil
+}
+
+func (b *Box) create(ctx context.Context, spec actors.Spec) (actors.Volume, error) {
+	if err := b.checkSpec(spec); err != nil {
+		return actors.Volume{}, err
+	}
+	conn, err := b.bulk.session(ctx)
+	if err != nil {
+		return actors.Volume{}, unavailable(err)
+	}
+	snap, err := b.look(ctx)
+	if err != nil {
+		return actors.Volume{}, err
+	}
+	r, ok, err := b.find(snap, spec.ID)
+	switch {
+	case err != nil:
+		return actors.Volume{}, err
+	case ok:
+		return b.existing(r, spec)
+	}
+	port := b.ports.choose(snap, spec.Ports)
+	defer func() { b.ports.release(port, time.Now(), 10*b.cfg.CommandTimeout) }()
+
+	m := making{b: b, spec: spec, port: port.port, path: filePath(spec.VolumePath, spec.ID)}
+	reply, err := b.run(ctx, b.bulk, conn, command{KindCreate, spec.ID, [][]string{m.add()}})
+	m.answer, m.made = err, reply.Done["ret"]
+	return m.conclude(ctx)
+}
+
+func (b *Box) checkSpec(spec actors.Spec) error {
+	if err := spec.ID.Check(); err != nil {
+		return err
+	}
+	if err := checkSize(spec.Size); err != nil {
+		return err
+	}
+	if err := checkPath(spec.VolumePath); err != nil {
+		return err
+	}
+	// A file elsewhere could not be found again by a delete whose row is gone.
+	if !slices.Contains(b.cfg.VolumePaths, spec.VolumePath) {
+		return fmt.Errorf("volume path %s is none of those configured, %s: %w", spec.VolumePath, strings.Join(b.cfg.VolumePaths, " "), actors.ErrInvalid)
+	}
+	if err := checkNQN("subsystem NQN", spec.NQN); err != nil {
+		return err
+	}
+	if _, ok := actors.NQNPrefix(spec.NQN, spec.ID); !ok {
+		return fmt.Errorf("subsystem NQN %s does not name the volume: %w", spec.NQN, actors.ErrInvalid)
+	}
+	if p := spec.Ports; p.First < 1024 || p.Last < p.First {
+		return fmt.Errorf("NVMe/TCP ports %d-%d are no range from 1024 on: %w", p.First, p.Last, actors.ErrInvalid)
+	}
+	if spec.Ledger.Cluster != b.cfg.Cluster {
+		return fmt.Errorf("ledger of cluster %.32q, this is %s: %w", spec.Ledger.Cluster, b.cfg.Cluster, actors.ErrInvalid)
+	}
+	if _, _, err := actors.ParseLedger(spec.Ledger.String()); err != nil {
+		return fmt.Errorf("ledger that could not be read back: %w: %w", err, actors.ErrInvalid)
+	}
+	return nil
+}
+
+func checkSize(size int64) error {
+	if size <= 0 || size%Sector != 0 {
+		return fmt.Errorf("size of %d bytes is not a positive multiple of %d: %w", size, Sector, actors.ErrInvalid)
+	}
+	return nil
+}
+
+// filePath returns the file of a volume, with a leading slash.
+func filePath(dir string, id actors.VolumeID) string { return dir + "/" + string(id) + ".img" }
+
+// existing answers a create of a volume that has a row.
+func (b *Box) existing(r row, spec actors.Spec) (actors.Volume, error) {
+	if err := b.sameCluster(r); err != nil {
+		return actors.Volume{}, err
+	}
+	if r.size != spec.Size {
+		return actors.Volume{}, fmt.Errorf("disk %q has %d bytes, %d were asked for: %w", r.slot, r.size, spec.Size, actors.ErrExists)
+	}
+	return r.volume(), nil
+}
+
+// making is a disk that is being made.
+type making struct {
+	b      *Box
+	spec   actors.Spec
+	port   uint16
+	path   string // of the file
+	answer error  // of the box to the add
+	made   string // .id of the row, where the box acknowledged the add
+}
+
+// add is the command. mount-filesystem=no must be in it: the box would mount a guest's file system.
+func (m *making) add() []string {
+	return []string{
+		"/disk/add", "=type=file", "=slot=" + strings.ReplaceAll(m.spec.ID.UUID(), "-", ""),
+		"=file-path=" + m.path, "=file-size=" + strconv.FormatInt(m.spec.Size, 10),
+		"=mount-filesystem=no", "=nvme-tcp-export=no", "=nvme-tcp-server-port=" + strconv.Itoa(int(m.port)),
+		"=nvme-tcp-server-nqn=" + m.spec.NQN, "=comment=" + m.spec.Ledger.String(),
+	}
+}
+
+// conclude reads back what the add did, whatever the box answered.
+func (m *making) conclude(ctx context.Context) (actors.Volume, error) {
+	if fateOf(m.answer) == unsent {
+		return actors.Volume{}, unavailable(m.answer)
+	}
+	snap, err := m.b.look(ctx)
+	if err != nil {
+		return actors.Volume{}, m.unresolved("and the read-back failed: %v", err)
+	}
+	r, ok := snap.volumes[m.spec.ID]
+	if ok {
+		return m.verify(ctx, r)
+	}
+	switch fateOf(m.answer) {
+	case acknowledged:
+		return actors.Volume{}, m.unresolved("the box acknowledged the disk and does not show it")
+	case refused:
+		return actors.Volume{}, m.refused(ctx, snap)
+	}
+	return actors.Volume{}, m.unresolved("the disk is not there, and may yet come")
+}
+
+func (m *making) unresolved(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	if m.answer != nil {
+		err = fmt.Errorf("%w, %w", m.answer, err)
+	}
+	return unresolved(err)
+}
+
+// verify compares the row with what was asked for.
+func (m *making) verify(ctx context.Context, r row) (actors.Volume, error) {
+	v := r.volume()
+	if r.hidden() {
+		v.NQN, v.Port = m.spec.NQN, m.port // shown only when it is exported
+	}
+	var wrong error
+	switch {
+	case r.err != nil:
+		wrong = r.err
+	case r.comment != m.spec.Ledger.String():
+		wrong = fmt.Errorf("comment is %.300q", r.comment)
+	case v.Size != m.spec.Size:
+		wrong = fmt.Errorf("size is %d bytes", v.Size)
+	case v.NQN != m.spec.NQN || v.Port != m.port:
+		wrong = fmt.Errorf("subsystem is %.240q on port %d", v.NQN, v.Port)
+	case r.path != m.path:
+		wrong = fmt.Errorf("file is %.240q", r.path)
+	default:
+		m.b.longest(int64(len(r.comment)))
+		return v, nil
+	}
+	if m.made == "" || m.made != r.id || r.path != m.path {
+		// Perhaps somebody else's.
+		return actors.Volume{}, m.unresolved("disk %q is not as asked for: %v", r.slot, wrong)
+	}
+	if err := m.b.destroy(ctx, m.spec.ID, r); err != nil {
+		return actors.Volume{}, m.unresolved("disk %q is not as asked for: %v; its removal failed: %v", r.slot, wrong, err)
+	}
+	return actors.Volume{}, fmt.Errorf("the box made another disk than it was asked for, which was removed: its %v: %w", wrong, actors.ErrOutOfRange) //nolint:errorlint // one kind only
+}
+
+// refused answers an add that the box refused and of which there is no row. Its file may be there.
+func (m *making) refused(ctx context.Context, snap *snapshot) error {
+	p, err := snap.poolOf(m.spec.VolumePath)
+	if err != nil {
+		return m.unresolved("and what it left cannot be seen: %v", err)
+	}
+	c, err := p.capacity()
+	full := saysFull(m.answer) || (err == nil && c.Free < m.spec.Size && !saysTaken(m.answer))
+	if !full {
+		// A final answer would need to know that no file was left, and one that is there may not be
+		// what this add made: it is not removed.
+		return fmt.Errorf("the box did not add the disk: %w", unavailable(m.answer))
+	}
+	conn, err := m.b.bulk.session(ctx)
+	if err != nil {
+		return m.unresolved("and what it left was not removed: %v", err)
+	}
+	if err := m.b.removeFile(ctx, conn, m.spec.ID, m.path); err != nil {
+		return m.unresolved("and what it left was not removed: %v", err)
+	}
+	return fmt.Errorf("the pool has %d bytes free, %d were asked for: %w: %w", c.Free, m.spec.Size, m.answer, actors.ErrFull)
+}
+
+// destroy removes a row that was just made, and its file.
+func (b *Box) destroy(ctx context.Context, id actors.VolumeID, r row) error {
+	conn, err := b.bulk.session(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	// The .id must be of a listing that is younger than the connection.
+	snap, err := b.look(ctx)
+	if err != nil {
+		return err
+	}
+	if now, ok := snap.volumes[id]; !ok || now.id != r.id || now.path != r.path {
+		return fmt.Errorf("disk %q has changed: %w", r.slot, actors.ErrUnresolved)
+	}
+	return b.remove(ctx, conn, id, r)
+}

@@ -1,0 +1,148 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// Delete removes a volume: its export, its row and its file, and verifies that both are gone. What is
+// gone already is no error: after a delete whose answer was lost, the file may be left without a row;
+// it is removed from the configured volume paths, under its exact name.
+//
+// ErrPrecondition: the disk is another cluster's, not the driver's, attached, or outside of the
+// configured paths. ErrUnavailable: the box could not be asked, or refused; what was removed so far
+// stays removed. ErrUnresolved: an answer was lost. Call again in both cases.
+func (b *Box) Delete(ctx context.Context, id actors.VolumeID) error {
+	if err := b.delete(ctx, id); err != nil {
+		return fmt.Errorf("delete volume %.64s: %w", string(id), err)
+	}
+	return nil
+}
+
+func (b *Box) delete(ctx context.Context, id actors.VolumeID) error {
+	if err := id.Check(); err != nil {
+		return err
+	}
+	conn, err := b.bulk.session(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	snap, err := b.look(ctx)
+	if err != nil {
+		return err
+	}
+	r, ok, err := b.find(snap, id)
+	switch {
+	case err != nil:
+		return err
+	case ok:
+		if err := b.deletable(r); err != nil {
+			return err
+		}
+		return b.remove(ctx, conn, id, r)
+	}
+	for _, dir := range b.cfg.VolumePaths {
+		if err := b.removeFile(ctx, conn, id, filePath(dir, id)); err != nil {
+			return err
+		}
+	}
+	return b.verifyGone(ctx, id)
+}
+
+func (b *Box) deletable(r row) error {
+	if err := b.sameCluster(r); err != nil {
+		return err
+	}
+	if n := len(r.ledger.Grants); n > 0 {
+		return fmt.Errorf("disk %q is attached to node %s, detach it first: %w", r.slot, r.ledger.Grants[n-1].Node, actors.ErrPrecondition)
+	}
+	if dir := path.Dir(r.path); !slices.Contains(b.cfg.VolumePaths, dir) {
+		return fmt.Errorf("disk %q lies in %.200q, which is none of the configured volume paths: %w", r.slot, dir, actors.ErrPrecondition)
+	}
+	return nil
+}
+
+// remove removes a row and then its file. conn must be older than the listing that showed the row.
+func (b *Box) remove(ctx context.Context, conn *routeros.Client, id actors.VolumeID, r row) error {
+	if r.export {
+		// First, so that hosts are gone before their disk is.
+		err := b.change(ctx, conn, command{KindExportOff, id, [][]string{{"/disk/set", "=.id=" + r.id, "=nvme-tcp-export=no"}}})
+		if err != nil {
+			return fmt.Errorf("turn off the export: %w", err)
+		}
+	}
+	if err := b.change(ctx, conn, command{KindRemove, id, [][]string{{"/disk/remove", "=.id=" + r.id}}}); err != nil {
+		return fmt.Errorf("remove the disk: %w", err)
+	}
+	// A file that a disk still uses must not go.
+	if err := b.verifyGone(ctx, id); err != nil {
+		return err
+	}
+	if err := b.removeFile(ctx, conn, id, r.path); err != nil {
+		return err
+	}
+	return b.verifyGone(ctx, id)
+}
+
+// change carries out a command that may find its work done: "no such item" is a success.
+func (b *Box) change(ctx context.Context, conn *routeros.Client, cmd command) error {
+	_, err := b.run(ctx, b.bulk, conn, cmd)
+	switch fateOf(err) {
+	case acknowledged:
+		return nil
+	case unsent:
+		return unavailable(err)
+	case unanswered:
+		return unresolved(err)
+	}
+	if saysMissing(err) {
+		return nil
+	}
+	return unavailable(err) // a refusal leaves something behind, so it is never final
+}
+
+// removeFile removes a file until the box says that there is none of that name. Only "no such item"
+// proves it: an acknowledged removal may have been of something that the box goes on to finish.
+func (b *Box) removeFile(ctx context.Context, conn *routeros.Client, id actors.VolumeID, file string) error {
+	name := strings.TrimPrefix(file, "/") // /file knows no leading slash
+	for range 3 {
+		_, err := b.run(ctx, b.bulk, conn, command{KindRemoveFile, id, [][]string{{"/file/remove", "=numbers=" + name}}})
+		switch f := fateOf(err); {
+		case f == unsent:
+			return fmt.Errorf("remove file %s: %w", name, unavailable(err))
+		case f == unanswered:
+			return fmt.Errorf("remove file %s: %w", name, unresolved(err))
+		case f == refused && saysMissing(err):
+			return nil
+		case f == refused:
+			return fmt.Errorf("remove file %s: %w", name, unavailable(err))
+		}
+	}
+	return fmt.Errorf("remove file %s: the box acknowledged it three times and still has it: %w", name, actors.ErrUnresolved)
+}
+
+// verifyGone reports an error unless the box shows all of its pools and no row of the volume. While a
+// pool is missing, "no such item" proves nothing of a file either.
+func (b *Box) verifyGone(ctx context.Context, id actors.VolumeID) error {
+	snap, err := b.look(ctx)
+	if err != nil {
+		return fmt.Errorf("verify that it is gone: %w", err)
+	}
+	r, ok, err := b.find(snap, id)
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify that it is gone: %w", err)
+	case ok:
+		return fmt.Errorf("the box acknowledged the removal of disk %q and still shows it: %w", r.slot, actors.ErrUnresolved)
+	}
+	return nil
+}

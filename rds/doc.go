@@ -1,0 +1,28 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rds is a MikroTik ROSE Data Server as the driver uses it: volumes in exact bytes, over the
+// RouterOS API. A [Box] implements actors.Box, and creates, expands and deletes the disks.
+//
+// A volume is a row of /disk with type=file whose file is <volume path>/<volume ID>.img, whatever its
+// slot is called. The ledger in the row's comment says which cluster owns it. A row of another
+// cluster, or one with a damaged ledger, is never written.
+//
+// What a command did is decided by reading the row back, not by the text of an error: a refusal is
+// believed when the row shows it, and an answer that did not come is never taken for a refusal. See
+// the kinds of error in package actors, which every error here wraps exactly one of.
+//
+// # Concurrency
+//
+// A Box may be used from any number of goroutines. It keeps two sessions with the box: one for reads
+// and revokes, one for everything else, each with a bound on the commands that are under way, so that
+// no storm of grants can hold up a revoke. Listings are shared: all who ask while one runs get the
+// next one, together. A row's .id is used only on a connection that is older than the listing that
+// told it, since a reboot may number the rows anew.
+//
+// # Cancellation
+//
+// A command whose context ends, or whose deadline passes, is cancelled on the box and given up; it may
+// have happened all the same, and its error is then actors.ErrUnresolved if it could change anything.
+// The sessions are not the callers': they end with [Box.Close].
+package rds

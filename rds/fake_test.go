@@ -1,0 +1,290 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	testCluster  = "0123456789ab"
+	testPassword = "correct-horse"
+	testPath     = "/raid10/volumes"
+	testVolume   = actors.VolumeID("pvc-0b5e1d4e-3b1c-4f0e-9a57-2f0d6f6d0a11")
+	testNQN      = "nqn.2000-02.com.mikrotik:" + string(testVolume)
+	testFile     = "raid10/volumes/" + string(testVolume) + ".img"
+	gib          = int64(1) << 30
+)
+
+// A fakeBox is an RDS that does nothing but answer, so that a test can have it show and answer what a
+// sound one would not. It needs no sockets, so that a test that waits for a deadline can do so in a
+// synctest bubble. Tests of what a sound one does use the simulator.
+type fakeBox struct {
+	t       *testing.T
+	serving sync.WaitGroup
+
+	mu       sync.Mutex
+	nextID   int
+	disks    []routeros.Row
+	files    map[string]bool // without a leading slash
+	log      []string        // commands but for listings, without the tag
+	listings int
+	conns    map[net.Conn]bool
+	accepted []net.Conn // in order
+	// act answers a command in place of the box, which it may ask to do its work. Nil: the box does.
+	// A nil answer is none.
+	act func(cmd []string, do func() []string) []string
+}
+
+func newFakeBox(t *testing.T) *fakeBox {
+	t.Helper()
+	f := &fakeBox{t: t, files: map[string]bool{}, conns: map[net.Conn]bool{}, nextID: 1}
+	f.addRow(routeros.Row{"type": "raid", "slot": "raid10", "mount-point": "raid10", "state": "clean", "size": "16003143565312", "free": "14789895307264"})
+	t.Cleanup(func() {
+		f.drop()
+		f.serving.Wait()
+	})
+	return f
+}
+
+// dial opens a connection, in memory.
+func (f *fakeBox) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	f.change(func() {
+		f.conns[ours] = true
+		f.accepted = append(f.accepted, ours)
+	})
+	f.serving.Go(func() { f.serve(ours) })
+	return theirs, nil
+}
+
+// drop ends all connections.
+func (f *fakeBox) drop() {
+	f.change(func() {
+		for c := range f.conns {
+			_ = c.Close()
+		}
+		clear(f.conns)
+	})
+}
+
+func (f *fakeBox) change(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
+// on sets what answers commands.
+func (f *fakeBox) on(act func(cmd []string, do func() []string) []string) {
+	f.change(func() { f.act = act })
+}
+
+func (f *fakeBox) addRow(r routeros.Row) (id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id = fmt.Sprintf("*%X", f.nextID)
+	f.nextID++
+	r[".id"] = id
+	f.disks = append(f.disks, r)
+	if p := r["file-path"]; p != "" {
+		f.files[strings.TrimPrefix(p, "/")] = true
+	}
+	return id
+}
+
+// disk returns the row of a volume's file as it is now.
+func (f *fakeBox) disk(id actors.VolumeID) routeros.Row {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.disks {
+		if strings.HasSuffix(d["file-path"], string(id)+".img") {
+			return maps.Clone(d)
+		}
+	}
+	return nil
+}
+
+// commands returns what came, but for listings.
+func (f *fakeBox) commands() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.log)
+}
+
+func (f *fakeBox) serve(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	r := routeros.NewReader(conn)
+	for {
+		words, err := r.ReadSentence()
+		if err != nil {
+			return
+		}
+		cmd, tag := words[:len(words)-1], words[len(words)-1]
+		if cmd[0] == "/disk/print" {
+			f.change(func() { f.listings++ })
+		} else if cmd[0] != "/login" && cmd[0] != "/cancel" {
+			f.change(func() { f.log = append(f.log, strings.Join(cmd, " ")) })
+		}
+		f.mu.Lock()
+		act := f.act
+		f.mu.Unlock()
+		var out []byte
+		do := func() []string { return f.do(cmd, tag, &out) }
+		answer := do
+		if act != nil {
+			answer = func() []string { return act(cmd, do) }
+		}
+		reply := answer()
+		if len(reply) == 1 && reply[0] == "drop" {
+			return
+		}
+		if reply != nil {
+			out = routeros.AppendSentence(out, append(reply, tag)...)
+			if _, err := conn.Write(out); err != nil {
+				return
+			}
+		}
+	}
+}
+
+var (
+	done    = []string{"!done"}
+	drop    = []string{"drop"}
+	missing = []string{"!trap", "=category=0", "=message=no such item"}
+)
+
+func trap(message string) []string { return []string{"!trap", "=message=" + message} }
+
+// do does what a sound box would. Rows go to out.
+func (f *fakeBox) do(cmd []string, tag string, out *[]byte) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	args := map[string]string{}
+	for _, w := range cmd[1:] {
+		if name, value, ok := strings.Cut(strings.TrimPrefix(w, "="), "="); ok {
+			args[name] = value
+		}
+	}
+	switch cmd[0] {
+	case "/login", "/cancel":
+		return done
+	case "/disk/print":
+		for _, d := range f.disks {
+			re := []string{"!re", tag}
+			for k, v := range d {
+				re = append(re, "="+k+"="+v)
+			}
+			*out = routeros.AppendSentence(*out, re...)
+		}
+		return done
+	case "/disk/add":
+		id := fmt.Sprintf("*%X", f.nextID)
+		f.nextID++
+		args[".id"] = id
+		f.disks = append(f.disks, args)
+		f.files[strings.TrimPrefix(args["file-path"], "/")] = true
+		return []string{"!done", "=ret=" + id}
+	case "/file/remove":
+		if !f.files[args["numbers"]] {
+			return missing
+		}
+		delete(f.files, args["numbers"])
+		return done
+	}
+	i := slices.IndexFunc(f.disks, func(d routeros.Row) bool { return d[".id"] == args[".id"] })
+	switch {
+	case i < 0:
+		return missing
+	case cmd[0] == "/disk/remove":
+		f.disks = slices.Delete(f.disks, i, i+1)
+	default:
+		maps.Copy(f.disks[i], args)
+	}
+	return done
+}
+
+// box returns a Box on the fake.
+func (f *fakeBox) box(change func(*Config)) *Box {
+	f.t.Helper()
+	return newBox(f.t, "rds:8728", func(cfg *Config) {
+		cfg.DialContext = f.dial
+		if change != nil {
+			change(cfg)
+		}
+	})
+}
+
+func newBox(t *testing.T, address string, change func(*Config)) *Box {
+	t.Helper()
+	cfg := Config{
+		Address: address, Username: "admin", Password: testPassword, Cluster: testCluster,
+		VolumePaths: []string{testPath, "/raid10/old"}, CommandTimeout: 20 * time.Second,
+		MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	b, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// ledger returns the first ledger of a volume, changed.
+func ledger(change func(*actors.Ledger)) actors.Ledger {
+	l := actors.Ledger{Cluster: testCluster, Gen: 1, Fencing: actors.FencingEpoch, Timeout: actors.DefaultTimeout}
+	if change != nil {
+		change(&l)
+	}
+	return l
+}
+
+func gen(n uint64) actors.Ledger { return ledger(func(l *actors.Ledger) { l.Gen = n }) }
+
+// addVolume puts testVolume on the box: 1 GiB, not exported, gen 1.
+func (f *fakeBox) addVolume(change func(routeros.Row)) (id string) {
+	r := routeros.Row{
+		"type": "file", "slot": "any-name", "file-path": "/" + testFile, "file-size": fmt.Sprint(gib), "size": fmt.Sprint(gib),
+		"nvme-tcp-export": "false", "nvme-tcp-server-port": "4420", "nvme-tcp-server-nqn": testNQN, "comment": gen(1).String(),
+	}
+	if change != nil {
+		change(r)
+	}
+	return f.addRow(r)
+}
+
+func spec(change func(*actors.Spec)) actors.Spec {
+	s := actors.Spec{
+		ID: testVolume, Size: gib, VolumePath: testPath, NQN: testNQN,
+		Ports: actors.Ports{First: 4420, Last: 8515}, Ledger: gen(1),
+	}
+	if change != nil {
+		change(&s)
+	}
+	return s
+}

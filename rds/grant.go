@@ -1,0 +1,213 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// wordForm is what may stand in a value that goes to the box. It holds the ledger's alphabet.
+var wordForm = regexp.MustCompile(`^[A-Za-z0-9._:/-]+$`)
+
+// maxNQN is the longest NQN in bytes (NVMe Base 2.0, 4.5).
+const maxNQN = 223
+
+func checkNQN(what, nqn string) error {
+	if len(nqn) > maxNQN || !strings.HasPrefix(nqn, "nqn.") || !wordForm.MatchString(nqn) {
+		return fmt.Errorf("%s %.240q is not \"nqn.\" and up to %d bytes of letters, digits, '.', '_', ':', '/' and '-': %w", what, nqn, maxNQN, actors.ErrInvalid)
+	}
+	return nil
+}
+
+// Write changes a volume's row: one set per row of w, all sent together on one connection. A nil error
+// means that the box acknowledged each, or refused the last one although the row shows it.
+// ErrUnavailable: nothing was changed, the box is away or the row shows a later write than this one.
+// ErrUnresolved: sent, and what it did or will do is not known. ErrNotFound: the row is gone.
+// ErrPrecondition: the row is another cluster's or damaged. Any other kind: the box refused, and a
+// read-back showed the row unchanged.
+func (b *Box) Write(ctx context.Context, w actors.Write) error {
+	if err := b.checkWrite(w); err != nil {
+		return fmt.Errorf("write volume %s: %w", w.Volume, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.CommandTimeout)
+	defer cancel()
+	err := b.write(ctx, w)
+	if errors.Is(err, routeros.ErrNotSent) && ctx.Err() == nil {
+		// The session was lost before it took the write: another may do.
+		err = b.write(ctx, w)
+	}
+	if err != nil {
+		return fmt.Errorf("write volume %s: %w", w.Volume, err)
+	}
+	return nil
+}
+
+func (b *Box) checkWrite(w actors.Write) error {
+	if err := w.Volume.Check(); err != nil {
+		return err
+	}
+	if n := len(w.Rows); n != 1 && n != 2 {
+		return fmt.Errorf("%d rows to write, 1 or 2 are possible: %w", n, actors.ErrInvalid)
+	}
+	for _, r := range w.Rows {
+		if err := checkNQN("subsystem NQN", r.NQN); err != nil {
+			return err
+		}
+		if r.AllowHost != "" {
+			if err := checkNQN("allowed host", r.AllowHost); err != nil {
+				return err
+			}
+		}
+		if r.Ledger.Cluster != b.cfg.Cluster {
+			return fmt.Errorf("ledger of cluster %.32q, this is %s: %w", r.Ledger.Cluster, b.cfg.Cluster, actors.ErrInvalid)
+		}
+		if _, _, err := actors.ParseLedger(r.Ledger.String()); err != nil {
+			return fmt.Errorf("ledger that could not be read back: %w: %w", err, actors.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+func (b *Box) write(ctx context.Context, w actors.Write) error {
+	l, kind := b.bulk, KindGrant
+	if w.Revoke {
+		l, kind = b.urgent, KindRevoke
+	}
+	// The connection comes first: a row's .id holds for a connection that is older than the listing.
+	conn, err := l.session(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	before, err := b.writable(ctx, w)
+	if err != nil {
+		return err
+	}
+	words := make([][]string, len(w.Rows))
+	for i, r := range w.Rows {
+		words[i] = setRow(before.id, r)
+	}
+	return b.written(ctx, w, before, b.send(ctx, l, conn, command{kind, w.Volume, words}))
+}
+
+// writable returns the row to be written, as it is before.
+func (b *Box) writable(ctx context.Context, w actors.Write) (row, error) {
+	snap, err := b.look(ctx)
+	if err != nil {
+		return row{}, err
+	}
+	r, ok, err := b.find(snap, w.Volume)
+	switch {
+	case err != nil:
+		return row{}, err
+	case !ok:
+		return row{}, fmt.Errorf("the box has no disk for it: %w", actors.ErrNotFound)
+	case r.err != nil:
+		return row{}, r.err
+	case !r.ours:
+		return r, nil // the older driver's; whether to take it over is decided elsewhere
+	}
+	if err := b.sameCluster(r); err != nil {
+		return row{}, err
+	}
+	first := w.Rows[0].Ledger
+	if r.ledger.Gen > first.Gen || (r.ledger.Gen == first.Gen && r.comment != first.String()) {
+		return row{}, fmt.Errorf("disk %q shows write %d, this is %d and was overtaken: %w", r.slot, r.ledger.Gen, first.Gen, actors.ErrUnavailable)
+	}
+	return r, nil
+}
+
+// sameCluster refuses a row that is not ours to touch.
+func (b *Box) sameCluster(r row) error {
+	switch {
+	case r.err != nil:
+		return r.err
+	case !r.ours:
+		return fmt.Errorf("disk %q has no ledger in its comment, adopt it first: %w", r.slot, actors.ErrPrecondition)
+	case r.ledger.Cluster != b.cfg.Cluster:
+		return fmt.Errorf("disk %q belongs to cluster %s, this is %s: %w", r.slot, r.ledger.Cluster, b.cfg.Cluster, actors.ErrPrecondition)
+	}
+	return nil
+}
+
+func setRow(id string, r actors.Row) []string {
+	return []string{
+		"/disk/set", "=.id=" + id, "=nvme-tcp-export=" + yesNo(r.Export), "=nvme-tcp-server-nqn=" + r.NQN,
+		"=nvme-tcp-server-allow-host-name=" + r.AllowHost, "=comment=" + r.Ledger.String(),
+	}
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// written judges the answers to a write, and where they do not tell, the row.
+func (b *Box) written(ctx context.Context, w actors.Write, before row, results []routeros.Result) error {
+	last := results[len(results)-1].Err
+	earlier := error(nil) // the answer to the first of two
+	if len(results) > 1 {
+		earlier = results[0].Err
+	}
+	switch {
+	case fateOf(earlier) == unsent || fateOf(last) == unsent:
+		// They leave together or not at all.
+		return unavailable(last)
+	case fateOf(earlier) == unanswered || fateOf(last) == unanswered:
+		return unresolved(fmt.Errorf("%w", firstOf(earlier, last)))
+	case earlier == nil && last == nil:
+		return b.prove(ctx, w, before)
+	}
+	answer := firstOf(earlier, last)
+	snap, err := b.look(ctx)
+	if err != nil {
+		return unresolved(fmt.Errorf("%w, and the read-back failed: %v", answer, err)) //nolint:errorlint // of one kind only
+	}
+	after, ok := snap.volumes[w.Volume]
+	switch {
+	case !ok:
+		_, _, err := b.find(snap, w.Volume)
+		if err != nil {
+			return unresolved(fmt.Errorf("%w, and the row cannot be found: %v", answer, err)) //nolint:errorlint // of one kind only
+		}
+		return fmt.Errorf("its disk was removed: %w: %w", answer, actors.ErrNotFound)
+	case earlier == nil && after.err == nil && after.shows(w.Rows[len(w.Rows)-1]):
+		return nil
+	case after.id == before.id && after.same(before):
+		return refusal(answer)
+	}
+	return unresolved(fmt.Errorf("%w, and disk %q shows neither what was nor what was asked for", answer, after.slot))
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shows reports whether the row is as a write left it, as far as it shows.
+func (r row) shows(w actors.Row) bool {
+	return r.comment == w.Ledger.String() && r.export == w.Export &&
+		(r.hidden() || r.nqn == w.NQN && r.allowHost == w.AllowHost)
+}
+
+// hidden reports whether the row may be of a box that does not show the properties of an export that is
+// off.
+func (r row) hidden() bool { return !r.export && r.nqn == "" && r.allowHost == "" }
+
+// same reports whether nothing that a write changes has changed.
+func (r row) same(old row) bool {
+	return r.comment == old.comment && r.export == old.export && r.nqn == old.nqn && r.allowHost == old.allowHost
+}

@@ -1,0 +1,169 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// listings shares listings among those who ask.
+type listings struct {
+	wake chan struct{} // room for one: next is wanted
+
+	mu   sync.Mutex
+	next *listing // not begun yet; nil: nobody waits
+}
+
+// A listing is one look at the box.
+type listing struct {
+	donec chan struct{} // closed when it has ended
+	snap  *snapshot
+	err   error // actors.ErrUnavailable
+}
+
+// look returns what the box shows, from a listing that began after the call, within the command
+// deadline. The error is actors.ErrUnavailable.
+func (b *Box) look(ctx context.Context) (*snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.CommandTimeout)
+	defer cancel()
+	ls := &b.listings
+	ls.mu.Lock()
+	if ls.next == nil {
+		ls.next = &listing{donec: make(chan struct{})}
+	}
+	l := ls.next
+	ls.mu.Unlock()
+	select {
+	case ls.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case <-l.donec:
+		return l.snap, l.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("list volumes: %w", unavailable(context.Cause(ctx)))
+	case <-b.ctx.Done():
+		return nil, fmt.Errorf("list volumes: %w", unavailable(errClosed))
+	}
+}
+
+// listLoop makes one listing after the other while there is somebody to read it.
+func (b *Box) listLoop() {
+	ls := &b.listings
+	for {
+		select {
+		case <-ls.wake:
+		case <-b.ctx.Done():
+			return
+		}
+		ls.mu.Lock()
+		l := ls.next
+		ls.next = nil // who asks from now on gets the one after
+		ls.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		if l.snap, l.err = b.list(); l.err != nil {
+			l.err = fmt.Errorf("list volumes on box %s: %w", b.cfg.Address, unavailable(l.err))
+		}
+		close(l.donec)
+	}
+}
+
+// properties are what a listing asks for.
+const properties = "=.proplist=.id,type,slot,disabled,comment,file-path,file-size,size,free,mount-point,state," +
+	"nvme-tcp-export,nvme-tcp-server-port,nvme-tcp-server-nqn,nvme-tcp-server-allow-host-name"
+
+// list lists the file disks, and with them, in one answer, the disks that are mounted: a file disk
+// that is missing proves nothing while its pool is.
+func (b *Box) list() (*snapshot, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, b.cfg.CommandTimeout)
+	defer cancel()
+	words := []string{"/disk/print", "?type=file", "?mount-point", "?#|", properties}
+	begin := time.Now()
+	var reply routeros.Reply
+	for tries := 0; ; tries++ {
+		conn, err := b.urgent.session(ctx)
+		if err != nil {
+			return nil, err
+		}
+		reply, err = b.run(ctx, b.urgent, conn, command{kind: KindList, words: [][]string{words}})
+		if err == nil {
+			break
+		}
+		// A connection that turns out to be dead when it is used is worth one more try.
+		if conn.Err() == nil || tries > 0 || errors.Is(err, context.DeadlineExceeded) {
+			return nil, err
+		}
+	}
+	return newSnapshot(begin, reply.Re), nil
+}
+
+// List returns every row that carries a ledger, of this cluster or another, sorted by ID, from a
+// listing that began after the call. A row whose ledger is damaged comes with a zero ledger, which is
+// no cluster's. The error is actors.ErrUnavailable.
+func (b *Box) List(ctx context.Context) ([]actors.Volume, error) {
+	snap, err := b.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var vols []actors.Volume
+	for _, id := range slices.Sorted(maps.Keys(snap.volumes)) {
+		r := snap.volumes[id]
+		if r.err != nil {
+			b.cfg.Logger.Error("a volume's row cannot be used and is left alone", "volume-id", string(id), "slot", r.slot, "error", r.err)
+		}
+		if v := r.volume(); v.Ours {
+			vols = append(vols, v)
+		}
+	}
+	return vols, nil
+}
+
+// Read returns one volume's row from a listing that began after the call. Exists is false where there
+// is none although every pool of the configured volume paths is there; while one is missing the error
+// is actors.ErrUnavailable. A row that two disks claim, or whose ledger is damaged, is
+// actors.ErrPrecondition.
+func (b *Box) Read(ctx context.Context, id actors.VolumeID) (actors.Volume, error) {
+	if err := id.Check(); err != nil {
+		return actors.Volume{}, fmt.Errorf("read volume: %w", err)
+	}
+	snap, err := b.look(ctx)
+	if err != nil {
+		return actors.Volume{}, fmt.Errorf("read volume %s: %w", id, err)
+	}
+	r, ok, err := b.find(snap, id)
+	switch {
+	case err != nil:
+		return actors.Volume{}, fmt.Errorf("read volume %s: %w", id, err)
+	case !ok:
+		return actors.Volume{ID: id}, nil
+	case r.err != nil:
+		return actors.Volume{}, fmt.Errorf("read volume %s: %w", id, r.err)
+	}
+	return r.volume(), nil
+}
+
+// find returns a volume's row, or false where the box has none. It is actors.ErrUnavailable where that
+// cannot be told.
+func (b *Box) find(snap *snapshot, id actors.VolumeID) (row, bool, error) {
+	if r, ok := snap.volumes[id]; ok {
+		return r, true, nil
+	}
+	for _, p := range b.cfg.VolumePaths {
+		if _, err := snap.poolOf(p); err != nil {
+			return row{}, false, fmt.Errorf("whether the volume exists cannot be told: %w", err)
+		}
+	}
+	return row{}, false, nil
+}

@@ -1,0 +1,217 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+const otherVolume = actors.VolumeID("pvc-1b5e1d4e-3b1c-4f0e-9a57-2f0d6f6d0a11")
+
+func TestRead(t *testing.T) {
+	f := newFakeBox(t)
+	f.addVolume(nil)
+	b := f.box(nil)
+	v, err := b.Read(testContext(t), testVolume)
+	if err != nil || !v.Exists || !v.Ours || v.Size != gib || v.Ledger.String() != gen(1).String() {
+		t.Errorf("Read = %+v, %v", v, err)
+	}
+	v, err = b.Read(testContext(t), otherVolume)
+	if err != nil || v.Exists || v.ID != otherVolume {
+		t.Errorf("Read of one that is not there = %+v, %v", v, err)
+	}
+	if _, err := b.Read(testContext(t), "pvc-../../etc"); !errors.Is(err, actors.ErrInvalid) {
+		t.Errorf("Read of a malformed ID = %v, want ErrInvalid", err)
+	}
+}
+
+// TestReadPoolMissing shows that no volume is said not to exist while its pool may hold it.
+func TestReadPoolMissing(t *testing.T) {
+	for name, lose := range map[string]func(routeros.Row){
+		"not mounted": func(r routeros.Row) { delete(r, "mount-point") },
+		"failed":      func(r routeros.Row) { r["state"] = "failed" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeBox(t)
+			f.change(func() { lose(f.disks[0]) })
+			b := f.box(nil)
+			if v, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("Read = %+v, %v, want ErrUnavailable", v, err)
+			}
+			if err := b.Delete(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("Delete = %v, want ErrUnavailable", err)
+			}
+			if err := b.Write(testContext(t), write(2)); !errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("Write = %v, want ErrUnavailable", err)
+			}
+			if cmds := f.commands(); len(cmds) != 0 {
+				t.Errorf("the box was changed: %q", cmds)
+			}
+		})
+	}
+}
+
+// TestLeaveAlone shows that rows that are not certainly ours are not written, and are not taken for
+// nobody's either.
+func TestLeaveAlone(t *testing.T) {
+	foreign := ledger(func(l *actors.Ledger) { l.Cluster = "ffffffffffff" }).String()
+	for _, tt := range []struct {
+		name    string
+		prepare func(*fakeBox)
+		read    error
+		write   error
+		listed  bool // with a ledger that is not this cluster's
+	}{
+		{"another cluster's", func(f *fakeBox) { f.addVolume(func(r routeros.Row) { r["comment"] = foreign }) }, nil, actors.ErrPrecondition, true},
+		{"damaged", func(f *fakeBox) { f.addVolume(func(r routeros.Row) { r["comment"] += "/x" }) }, actors.ErrPrecondition, actors.ErrPrecondition, true},
+		{"unreadable size", func(f *fakeBox) { f.addVolume(func(r routeros.Row) { r["file-size"] = "1.0GiB" }) }, actors.ErrPrecondition, actors.ErrPrecondition, true},
+		{"two rows", func(f *fakeBox) {
+			f.addVolume(nil)
+			f.addVolume(func(r routeros.Row) { r["comment"], r["file-path"] = "", "/raid10/copy/"+string(testVolume)+".img" })
+		}, actors.ErrPrecondition, actors.ErrPrecondition, true},
+		{"the older driver's", func(f *fakeBox) { f.addVolume(func(r routeros.Row) { r["comment"] = "" }) }, nil, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFakeBox(t)
+			tt.prepare(f)
+			b, ctx := f.box(nil), testContext(t)
+			if _, err := b.Read(ctx, testVolume); !errors.Is(err, tt.read) {
+				t.Errorf("Read = %v, want %v", err, tt.read)
+			}
+			vols, err := b.List(ctx)
+			if err != nil || len(vols) > 0 != tt.listed {
+				t.Errorf("List = %+v, %v, listed: %t", vols, err, tt.listed)
+			}
+			for _, v := range vols {
+				if v.ID != testVolume || !v.Ours || v.Ledger.Cluster == testCluster {
+					t.Errorf("List = %+v, which looks like this cluster's", v)
+				}
+			}
+			if err := b.Delete(ctx, testVolume); !errors.Is(err, actors.ErrPrecondition) {
+				t.Errorf("Delete = %v, want ErrPrecondition", err)
+			}
+			if _, err := b.Expand(ctx, testVolume, 2*gib); !errors.Is(err, actors.ErrPrecondition) {
+				t.Errorf("Expand = %v, want ErrPrecondition", err)
+			}
+			if _, err := b.Create(ctx, spec(nil)); !errors.Is(err, actors.ErrPrecondition) {
+				t.Errorf("Create = %v, want ErrPrecondition", err)
+			}
+			if cmds := f.commands(); len(cmds) != 0 {
+				t.Errorf("the box was changed: %q", cmds)
+			}
+			if err := b.Write(ctx, write(2)); !errors.Is(err, tt.write) {
+				t.Errorf("Write = %v, want %v", err, tt.write)
+			}
+		})
+	}
+}
+
+// TestListingsAreShared holds one listing and lets many readers ask: none gets the one that began
+// before it asked, and all share the next.
+func TestListingsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBox(t)
+		goOn := make(chan struct{})
+		f.on(func(cmd []string, do func() []string) []string {
+			if cmd[0] != "/disk/print" {
+				return do()
+			}
+			answer := do() // what the box shows when the listing begins
+			<-goOn
+			return answer
+		})
+		b, ctx := f.box(nil), testContext(t)
+		first := make(chan []actors.Volume, 1)
+		go func() {
+			vols, err := b.List(ctx)
+			if err != nil {
+				t.Error(err)
+			}
+			first <- vols
+		}()
+		synctest.Wait()
+		f.addVolume(nil) // too late for the first
+		var readers sync.WaitGroup
+		for range 1000 {
+			readers.Go(func() {
+				v, err := b.Read(ctx, testVolume)
+				if err != nil || !v.Exists {
+					t.Errorf("Read = %+v, %v: an answer that is older than the question", v, err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(goOn)
+		readers.Wait()
+		if vols := <-first; len(vols) != 0 {
+			t.Errorf("the first listing shows %v", vols)
+		}
+		if f.listings != 2 {
+			t.Errorf("%d listings, want the first and one for all readers", f.listings)
+		}
+	})
+}
+
+// TestListContext shows that a reader that gives up does not take the listing from the others.
+func TestListContext(t *testing.T) {
+	f := newFakeBox(t)
+	f.addVolume(nil)
+	begun, goOn := make(chan struct{}, 10), make(chan struct{})
+	f.on(func(cmd []string, do func() []string) []string {
+		if cmd[0] == "/disk/print" {
+			begun <- struct{}{}
+			<-goOn
+		}
+		return do()
+	})
+	b := f.box(nil)
+	ctx, cancel := context.WithCancel(testContext(t))
+	patient := make(chan error, 1)
+	go func() {
+		_, err := b.Read(testContext(t), testVolume)
+		patient <- err
+	}()
+	<-begun
+	gone := make(chan error, 1)
+	go func() {
+		_, err := b.Read(ctx, testVolume)
+		gone <- err
+	}()
+	cancel()
+	if err := <-gone; !errors.Is(err, actors.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("reader that gave up = %v", err)
+	}
+	close(goOn)
+	if err := <-patient; err != nil {
+		t.Errorf("patient reader = %v", err)
+	}
+}
+
+func TestCapacity(t *testing.T) {
+	f := newFakeBox(t)
+	b, ctx := f.box(nil), testContext(t)
+	c, err := b.Capacity(ctx, testPath)
+	if err != nil || c != (actors.Capacity{Total: 16003143565312, Free: 14789895307264}) {
+		t.Errorf("Capacity = %+v, %v", c, err)
+	}
+	if _, err := b.Capacity(ctx, "/nvme1/volumes"); !errors.Is(err, actors.ErrUnavailable) {
+		t.Errorf("Capacity of a pool that is not there = %v", err)
+	}
+	if _, err := b.Capacity(ctx, "raid10"); !errors.Is(err, actors.ErrInvalid) {
+		t.Errorf("Capacity of a relative path = %v", err)
+	}
+	for _, field := range []string{"free", "size"} {
+		f.change(func() { delete(f.disks[0], field) })
+		if _, err := b.Capacity(ctx, testPath); !errors.Is(err, actors.ErrUnavailable) {
+			t.Errorf("Capacity without %s = %v", field, err)
+		}
+	}
+}

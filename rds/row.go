@@ -1,0 +1,126 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// A row is a file disk that holds a volume.
+type row struct {
+	id        string // .id, valid until the box's next start
+	slot      string
+	path      string // of the file, with a leading slash
+	size      int64  // bytes
+	export    bool
+	disabled  bool
+	nqn       string
+	port      uint16
+	allowHost string
+	comment   string
+	ledger    actors.Ledger
+	ours      bool  // the comment is a ledger, if perhaps a damaged one
+	err       error // why the row must be left alone: actors.ErrPrecondition
+}
+
+// idForm is what RouterOS numbers items with.
+var idForm = regexp.MustCompile(`^\*[0-9A-F]{1,16}$`)
+
+// volumeFile returns the volume that a file holds, and false if it is none of ours.
+func volumeFile(file string) (actors.VolumeID, bool) {
+	name, ok := strings.CutSuffix(path.Base(file), ".img")
+	id := actors.VolumeID(name)
+	return id, ok && id.Check() == nil
+}
+
+// absolute gives a file-path its leading slash, which RouterOS shows and /file does not.
+func absolute(file string) string {
+	if strings.HasPrefix(file, "/") {
+		return file
+	}
+	return "/" + file
+}
+
+// parseRow reads the row of a file disk. ok is false for a disk that holds no volume.
+func parseRow(re routeros.Row) (id actors.VolumeID, r row, ok bool) {
+	r = row{
+		id: re[".id"], slot: re["slot"], path: absolute(re["file-path"]),
+		nqn: re["nvme-tcp-server-nqn"], allowHost: re["nvme-tcp-server-allow-host-name"], comment: re["comment"],
+	}
+	if id, ok = volumeFile(r.path); !ok {
+		return "", row{}, false
+	}
+	if err := r.parse(re); err != nil {
+		r.err = fmt.Errorf("disk %q holds the volume and cannot be used: %w: %w", r.slot, err, actors.ErrPrecondition)
+		r.ledger = actors.Ledger{}
+	}
+	return id, r, true
+}
+
+func (r *row) parse(re routeros.Row) (err error) {
+	// First, since a row that is unreadable otherwise is somebody's all the same.
+	if r.ledger, r.ours, err = actors.ParseLedger(r.comment); err != nil {
+		return err
+	}
+	if !idForm.MatchString(r.id) {
+		return fmt.Errorf("its .id %.32q is none", r.id)
+	}
+	if r.size, err = parseSize(re["file-size"]); err != nil {
+		return fmt.Errorf("its file-size: %w", err)
+	}
+	if r.export, err = parseBool(re["nvme-tcp-export"]); err != nil {
+		return fmt.Errorf("its nvme-tcp-export: %w", err)
+	}
+	if r.disabled, err = parseBool(re["disabled"]); err != nil {
+		return fmt.Errorf("its disabled: %w", err)
+	}
+	if s := re["nvme-tcp-server-port"]; s != "" {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			return fmt.Errorf("its nvme-tcp-server-port %.32q is no port", s)
+		}
+		r.port = uint16(n)
+	}
+	return nil
+}
+
+// volume returns the row as the domain sees it.
+func (r row) volume() actors.Volume {
+	id, _ := volumeFile(r.path)
+	if r.err != nil {
+		return actors.Volume{ID: id, Exists: true, Ours: r.ours}
+	}
+	return actors.Volume{
+		ID: id, Exists: true, Size: r.size, Export: r.export && !r.disabled, NQN: r.nqn, Port: r.port,
+		AllowHost: r.allowHost, Ledger: r.ledger, Ours: r.ours,
+	}
+}
+
+// parseSize reads an exact number of bytes. The console's forms, "1024.0GiB" and "1 099 511 627 776",
+// are none: the first is not exact, and the API does not write the other.
+func parseSize(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%.40q is not a number of bytes", s)
+	}
+	return int64(n), nil
+}
+
+// parseBool reads a truth value. RouterOS leaves out what is not set.
+func parseBool(s string) (bool, error) {
+	switch s {
+	case "true", "yes":
+		return true, nil
+	case "", "false", "no":
+		return false, nil
+	}
+	return false, fmt.Errorf("%.40q is neither true nor false", s)
+}

@@ -1,0 +1,102 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// A snapshot is what one listing showed. It does not change.
+type snapshot struct {
+	at      time.Time // when the rows were asked for, or before
+	volumes map[actors.VolumeID]row
+	pools   map[string][]pool // by mount point, without slashes
+	ports   map[string]int    // how many rows have the NVMe/TCP port
+}
+
+// A pool is a mounted disk.
+type pool struct {
+	slot     string
+	state    string // of a RAID: "clean", or what is wrong or under way
+	disabled string
+	size     string
+	free     string
+}
+
+func newSnapshot(at time.Time, rows []routeros.Row) *snapshot {
+	s := &snapshot{at: at, volumes: map[actors.VolumeID]row{}, pools: map[string][]pool{}, ports: map[string]int{}}
+	for _, re := range rows {
+		s.add(re)
+	}
+	return s
+}
+
+func (s *snapshot) add(re routeros.Row) {
+	if p := re["nvme-tcp-server-port"]; p != "" {
+		s.ports[p]++
+	}
+	if re["type"] != "file" {
+		if at := strings.Trim(re["mount-point"], "/"); at != "" {
+			s.pools[at] = append(s.pools[at], pool{
+				slot: re["slot"], state: re["state"], disabled: re["disabled"], size: re["size"], free: re["free"],
+			})
+		}
+		return
+	}
+	id, r, ok := parseRow(re)
+	if !ok {
+		return
+	}
+	if other, twice := s.volumes[id]; twice {
+		r.ours = r.ours || other.ours
+		r.ledger = actors.Ledger{}
+		r.err = fmt.Errorf("disks %q and %q both hold the volume, remove the wrong one by hand: %w", other.slot, r.slot, actors.ErrPrecondition)
+	}
+	s.volumes[id] = r
+}
+
+// failedState is what a RAID that lost its data may be called. A RAID that resyncs or lacks a disk
+// serves its data and is not meant.
+var failedState = regexp.MustCompile(`(?i)fail|error|inactive|broken|missing|stopped|offline`)
+
+// poolOf returns the pool that holds a directory: the disk that is mounted at its first part. The error
+// is actors.ErrUnavailable, and says what is missing.
+func (s *snapshot) poolOf(dir string) (pool, error) {
+	at, _, _ := strings.Cut(strings.TrimPrefix(dir, "/"), "/")
+	pools := s.pools[at]
+	switch len(pools) {
+	case 0:
+		return pool{}, fmt.Errorf("the box has no disk mounted at %q, which holds %s: %w", at, dir, actors.ErrUnavailable)
+	case 1:
+	default:
+		return pool{}, fmt.Errorf("the box has %d disks mounted at %q, which holds %s: %w", len(pools), at, dir, actors.ErrUnavailable)
+	}
+	p := pools[0]
+	if off, err := parseBool(p.disabled); off || err != nil {
+		return pool{}, fmt.Errorf("disk %q, which holds %s, is disabled: %w", p.slot, dir, actors.ErrUnavailable)
+	}
+	if failedState.MatchString(p.state) {
+		return pool{}, fmt.Errorf("disk %q, which holds %s, is in state %.80q: %w", p.slot, dir, p.state, actors.ErrUnavailable)
+	}
+	return p, nil
+}
+
+// capacity returns the pool's size and free space. The error is actors.ErrUnavailable.
+func (p pool) capacity() (actors.Capacity, error) {
+	total, err := parseSize(p.size)
+	if err != nil {
+		return actors.Capacity{}, fmt.Errorf("disk %q shows no size: %w: %w", p.slot, err, actors.ErrUnavailable)
+	}
+	free, err := parseSize(p.free)
+	if err != nil {
+		return actors.Capacity{}, fmt.Errorf("disk %q shows no free space: %w: %w", p.slot, err, actors.ErrUnavailable)
+	}
+	return actors.Capacity{Total: total, Free: free}, nil
+}
