@@ -1,0 +1,154 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rds-csi/rds-csi/rds"
+)
+
+// controllerFlags are those of rds-csi controller.
+type controllerFlags struct {
+	commonFlags
+	nodes          string
+	rdsAddress     string
+	rdsPlain       bool
+	rdsCAFile      string
+	rdsInsecure    bool
+	rdsUser        string
+	rdsPassword    string
+	volumePath     string
+	nvmeAddress    string
+	commandTimeout time.Duration
+}
+
+func (f *controllerFlags) register(fs *flag.FlagSet) {
+	f.commonFlags.register(fs, ":9809")
+	fs.StringVar(&f.nodes, "nodes", "", "the `nodes` that exist, comma-separated, where there is no Kubernetes")
+	fs.StringVar(&f.rdsAddress, "rds-address", "", "the box, `host[:port]`; the port is 8729, or 8728 with --rds-plain")
+	fs.BoolVar(&f.rdsPlain, "rds-plain", false, "the API without TLS: password and commands cross the network readable")
+	fs.StringVar(&f.rdsCAFile, "rds-ca-file", "", "`file` of PEM certificates that may have signed the box's; empty: the system's")
+	fs.BoolVar(&f.rdsInsecure, "rds-insecure-skip-verify", false, "TLS without checking who answers")
+	fs.StringVar(&f.rdsUser, "rds-user", "", "RouterOS `account`")
+	fs.StringVar(&f.rdsPassword, "rds-password-file", "", "`file` with its password")
+	fs.StringVar(&f.volumePath, "volume-path", "/raid10", "`directories` on the box for volumes, comma-separated; the first is for StorageClasses that name none")
+	fs.StringVar(&f.nvmeAddress, "nvme-address", "", "`address` where nodes connect; empty: the host of --rds-address")
+	fs.DurationVar(&f.commandTimeout, "command-timeout", 10*time.Second, "deadline of one command to the box, 1s to 1m")
+}
+
+func runController(ctx context.Context, args []string, _, stderr io.Writer) error {
+	var f controllerFlags
+	fs := flag.NewFlagSet("rds-csi controller", flag.ContinueOnError)
+	f.register(fs)
+	if err := parse(fs, args, stderr); err != nil {
+		return err
+	}
+	logger, err := f.logger(stderr)
+	if err != nil {
+		return err
+	}
+	cfg, err := f.config(ctx, logger)
+	if err != nil {
+		return err
+	}
+	d, err := newDriver(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	logger.Info("serving", "version", version, "endpoint", cfg.endpoint, "http", d.http.Addr(),
+		"box", cfg.box.Address, "cluster-id", cfg.cluster)
+	return d.Run(ctx)
+}
+
+// config checks the flags and turns them into a driverConfig.
+func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driverConfig, error) {
+	cfg := driverConfig{
+		endpoint: f.endpoint, driverName: f.driverName, nvmeAddress: f.nvmeAddress,
+		commandTimeout: f.commandTimeout, http: f.http, otlp: f.otlp, logger: logger,
+	}
+	if f.commandTimeout < time.Second || f.commandTimeout > time.Minute {
+		return cfg, usageError{fmt.Errorf("--command-timeout %v is not between 1s and 1m", f.commandTimeout)}
+	}
+	paths := strings.Split(f.volumePath, ",")
+	cfg.volumePath = paths[0]
+	host, address, err := f.boxAddress()
+	if err != nil {
+		return cfg, err
+	}
+	cfg.boxAddress = host
+	tlsConfig, err := f.tls(host)
+	if err != nil {
+		return cfg, err
+	}
+	password, err := readSecret(f.rdsPassword)
+	if err != nil {
+		return cfg, err
+	}
+	if f.rdsUser == "" {
+		return cfg, usageError{errors.New("--rds-user is missing: name the box's account")}
+	}
+	if cfg.cluster, cfg.surroundings, err = f.around(ctx, f.nodes, logger); err != nil {
+		return cfg, err
+	}
+	cfg.box = rds.Config{
+		Address: address, TLS: tlsConfig, Username: f.rdsUser, Password: password,
+		Cluster: cfg.cluster, VolumePaths: paths, CommandTimeout: f.commandTimeout,
+	}
+	return cfg, nil
+}
+
+// boxAddress returns the box's host alone, and with the port of its API.
+func (f *controllerFlags) boxAddress() (host, address string, err error) {
+	if f.rdsAddress == "" {
+		return "", "", usageError{errors.New("--rds-address is missing: name the box, host or host:port")}
+	}
+	port := "8729"
+	if f.rdsPlain {
+		port = "8728"
+	}
+	host = strings.Trim(f.rdsAddress, "[]")
+	if h, p, err := net.SplitHostPort(f.rdsAddress); err == nil {
+		host, port = h, p
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" || strings.ContainsAny(host, "/ \t\r\n") {
+		return "", "", usageError{fmt.Errorf("--rds-address %.128q is not host or host:port", f.rdsAddress)}
+	}
+	return host, net.JoinHostPort(host, port), nil
+}
+
+// tls returns how to know the box, or nil for the API without TLS.
+func (f *controllerFlags) tls(host string) (*tls.Config, error) {
+	if f.rdsPlain {
+		if f.rdsCAFile != "" || f.rdsInsecure {
+			return nil, usageError{errors.New("--rds-plain excludes --rds-ca-file and --rds-insecure-skip-verify")}
+		}
+		return nil, nil
+	}
+	cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.rdsInsecure} //nolint:gosec // asked for by name
+	if f.rdsCAFile == "" {
+		return cfg, nil
+	}
+	pem, err := os.ReadFile(f.rdsCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read --rds-ca-file: %w", err)
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, usageError{fmt.Errorf("--rds-ca-file %s holds no PEM certificate", f.rdsCAFile)}
+	}
+	return cfg, nil
+}

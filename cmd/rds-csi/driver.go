@@ -1,0 +1,194 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/csi"
+	"github.com/rds-csi/rds-csi/rds"
+	"github.com/rds-csi/rds-csi/telemetry"
+)
+
+// A driverConfig says how to put a controller together.
+type driverConfig struct {
+	endpoint   string
+	driverName string
+	cluster    string
+
+	box            rds.Config // Hooks, Tracer and Logger are filled in
+	boxAddress     string     // without a port, for volume contexts
+	nvmeAddress    string
+	volumePath     string
+	commandTimeout time.Duration
+
+	surroundings func(*telemetry.Telemetry) (surroundings, error)
+
+	http       string
+	otlp       string
+	processors []sdktrace.SpanProcessor
+	logger     *slog.Logger
+}
+
+// Surroundings are what a controller knows of the cluster.
+type surroundings struct {
+	nodes  actors.Nodes
+	events actors.Announcer              // nil: nobody posts events
+	tasks  []func(context.Context) error // what must run for the others to work
+}
+
+// A driver is a controller: the box, the supervisor of all volumes, and the CSI services around it.
+type driver struct {
+	cfg    driverConfig
+	around surroundings
+	tel    *telemetry.Telemetry
+	box    *rds.Box
+	sup    *actors.Supervisor
+	server *csi.Server
+	http   *telemetry.Server
+}
+
+// newDriver puts a controller together and opens its ports. Close or Run must follow.
+func newDriver(ctx context.Context, cfg driverConfig) (_ *driver, err error) {
+	d := &driver{cfg: cfg}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if d.tel, err = d.newTelemetry(ctx); err != nil {
+		return nil, err
+	}
+	if d.around, err = cfg.surroundings(d.tel); err != nil {
+		return nil, err
+	}
+	if d.box, err = d.newBox(); err != nil {
+		return nil, err
+	}
+	if d.sup, err = d.newSupervisor(); err != nil {
+		return nil, err
+	}
+	if d.server, err = d.newServer(ctx); err != nil {
+		return nil, err
+	}
+	if d.http, err = d.tel.Listen(ctx, cfg.http); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// newTelemetry is first, since all others report to it. Its gauges are read when d is complete.
+func (d *driver) newTelemetry(ctx context.Context) (*telemetry.Telemetry, error) {
+	stats := func(pick func(actors.Stats) int) func() int {
+		return func() int { return pick(d.sup.Stats()) }
+	}
+	return telemetry.New(ctx, telemetry.Config{
+		Component: telemetry.Controller, Version: version, Driver: d.cfg.driverName,
+		OTLPEndpoint: d.cfg.otlp, OTLPInsecure: true, Processors: d.cfg.processors, Logger: d.cfg.logger,
+		Gauges: telemetry.Gauges{
+			Actors:           stats(func(s actors.Stats) int { return s.Actors }),
+			ActiveMigrations: stats(func(s actors.Stats) int { return s.Migrating }),
+			Unresolved:       stats(func(s actors.Stats) int { return s.Unresolved }),
+			Quarantined:      stats(func(s actors.Stats) int { return s.Quarantined }),
+			QueueDepth:       stats(func(s actors.Stats) int { return s.Waiting }),
+			QueueDepthMax:    stats(func(s actors.Stats) int { return s.MostWaiting }),
+			QueueAge:         func() time.Duration { return d.sup.Stats().Oldest },
+		},
+	})
+}
+
+func (d *driver) newBox() (*rds.Box, error) {
+	cfg := d.cfg.box
+	cfg.Logger = d.cfg.logger
+	cfg.Tracer = d.tel.Tracer("rds")
+	cfg.Hooks = rds.Hooks{
+		Command: d.tel.Command, Reconnect: d.tel.Reconnect,
+		Connection: func(address string, up bool) {
+			d.tel.Connection(address, up)
+			if up && d.sup != nil {
+				d.sup.Reconcile() // the box may have come back with an older configuration
+			}
+		},
+	}
+	return rds.New(cfg)
+}
+
+func (d *driver) newSupervisor() (*actors.Supervisor, error) {
+	return actors.New(actors.Config{
+		Box: d.box, Nodes: d.around.nodes, Cluster: d.cfg.cluster,
+		CommandTimeout: d.cfg.commandTimeout, Quiet: d.cfg.commandTimeout,
+		Announcer: d, Logger: d.cfg.logger, Tracer: d.tel.Tracer("actors"),
+		Hooks: actors.Hooks{MailboxWait: d.tel.MailboxWait, Joined: d.tel.Joined, Panicked: d.tel.Panicked},
+	})
+}
+
+// Announce tells the metrics, and the cluster where there is one.
+func (d *driver) Announce(a actors.Announcement) {
+	d.tel.Announce(a)
+	if d.around.events != nil {
+		d.around.events.Announce(a)
+	}
+}
+
+func (d *driver) newServer(ctx context.Context) (*csi.Server, error) {
+	identity, err := csi.NewIdentity(csi.IdentityConfig{Name: d.cfg.driverName, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	controller, err := csi.NewController(csi.Config{
+		Volumes: d.sup, Storage: d.box, Cluster: d.cfg.cluster,
+		BoxAddress: d.cfg.boxAddress, NVMeAddress: d.cfg.nvmeAddress, VolumePath: d.cfg.volumePath,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return csi.NewServer(ctx, csi.ServerConfig{
+		Endpoint: d.cfg.endpoint, Identity: identity, Controller: controller,
+		Logger: d.cfg.logger, TracerProvider: d.tel.TracerProvider(), Hooks: csi.Hooks{Operation: d.tel.Operation},
+	})
+}
+
+// Run serves until ctx is done or a part fails, and returns when nothing runs any more.
+func (d *driver) Run(ctx context.Context) error {
+	defer d.close()
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return d.sup.Run(ctx) })
+	tasks.Go(func() error { return d.server.Serve(ctx) })
+	tasks.Go(func() error { return d.http.Run(ctx) })
+	for _, task := range d.around.tasks {
+		tasks.Go(func() error { return task(ctx) })
+	}
+	if err := tasks.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// close gives back what was opened, also by half.
+func (d *driver) close() {
+	if d.http != nil {
+		_ = d.http.Close() // closed already where it was served
+	}
+	if d.server != nil {
+		_ = d.server.Close()
+	}
+	if d.box != nil {
+		d.box.Close()
+	}
+	if d.tel != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := d.tel.Shutdown(ctx); err != nil {
+			d.cfg.logger.Warn("some spans were not sent", "error", err)
+		}
+	}
+}

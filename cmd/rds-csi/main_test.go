@@ -1,0 +1,69 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// Ginkgo, which runs csi-sanity, waits for an interrupt as long as the process lives.
+		goleak.IgnoreTopFunction("github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"),
+	)
+}
+
+func TestCommandLines(t *testing.T) {
+	controller := []string{"controller", "--kubernetes=false", "--nodes=node-a", "--cluster-id=0123456789ab", "--rds-address=127.0.0.1:1", "--rds-user=admin"}
+	node := []string{"node", "--kubernetes=false", "--cluster-id=0123456789ab", "--node-id=node-a", "--state-dir=" + t.TempDir()}
+	with := func(args []string, more ...string) []string { return append(append([]string(nil), args...), more...) }
+	tests := []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"nothing", nil, 2, "rds-csi controller"},
+		{"unknown command", []string{"serve"}, 2, `unknown command "serve"`},
+		{"help", []string{"--help"}, 0, ""},
+		{"version", []string{"version"}, 0, ""},
+		{"version of something", []string{"version", "x"}, 2, `"x"`},
+		{"controller help", []string{"controller", "--help"}, 0, "-rds-address"},
+		{"unknown flag", []string{"controller", "--box=x"}, 2, "-box"},
+		{"left over", with(controller, "x"), 2, `"x"`},
+		{"no box", []string{"controller"}, 2, "--rds-address is missing"},
+		{"a box that is a URL", with(controller, "--rds-address=https://box/"), 2, "--rds-address"},
+		{"a port out of range", with(controller, "--rds-address=box:70000"), 2, "--rds-address"},
+		{"no account", with(controller, "--rds-user="), 2, "--rds-user is missing"},
+		{"no nodes", with(controller, "--nodes="), 2, "--nodes is missing"},
+		{"a malformed node", with(controller, "--nodes=Node_A"), 2, "--nodes"},
+		{"a node twice", with(controller, "--nodes=node-a,node-a"), 2, "--nodes"},
+		{"nodes beside Kubernetes", with(controller, "--kubernetes=true"), 2, "--nodes"},
+		{"no cluster", with(controller, "--cluster-id="), 2, "--cluster-id is missing"},
+		{"a malformed cluster", with(controller, "--cluster-id=xyz"), 2, "--cluster-id"},
+		{"too impatient", with(controller, "--command-timeout=1ms"), 2, "--command-timeout"},
+		{"unknown level", with(controller, "--log-level=loud"), 2, "--log-level"},
+		{"unknown format", with(controller, "--log-format=xml"), 2, "--log-format"},
+		{"plain and checked", with(controller, "--rds-plain", "--rds-insecure-skip-verify"), 2, "--rds-plain"},
+		{"no such CA file", with(controller, "--rds-ca-file=/nowhere.pem"), 1, "--rds-ca-file"},
+		{"no such password file", with(controller, "--rds-password-file=/nowhere"), 1, "--rds-password-file"},
+		{"an endpoint that is no socket", with(controller, "--endpoint=tcp://127.0.0.1:1"), 1, "unix:///"},
+		{"no node ID", with(node, "--node-id="), 2, "--node-id is missing"},
+		{"a malformed node ID", with(node, "--node-id=Node A"), 2, "--node-id"},
+		{"no state", with(node, "--state-dir="), 2, "--state-dir is missing"},
+		{"a node of no cluster", with(node, "--cluster-id="), 2, "--cluster-id is missing"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if code := run(t.Context(), tt.args, &stdout, &stderr); code != tt.code || !strings.Contains(stderr.String(), tt.says) {
+				t.Fatalf("exit code %d, want %d; said %q, want %q in it", code, tt.code, stderr.String(), tt.says)
+			}
+		})
+	}
+}

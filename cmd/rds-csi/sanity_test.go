@@ -1,0 +1,164 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	csipb "github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/google/uuid"
+	"github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/csi"
+	"github.com/rds-csi/rds-csi/csi/csitest"
+	"github.com/rds-csi/rds-csi/rds/sim"
+)
+
+const sanityCluster = "5a41759a41a1"
+
+// TestSanity runs csi-sanity against the controller as it is run outside of Kubernetes, from its
+// command line down to the simulated box, and against the node service on a node without a kernel:
+// once with filesystems and once with block volumes.
+func TestSanity(t *testing.T) {
+	if n := flag.Lookup("test.count"); n != nil && n.Value.String() != "1" {
+		t.Skip("Ginkgo runs a suite once per process: -count repeats the other tests only")
+	}
+	dir := t.TempDir()
+	box, err := sim.Start(t.Context(), sim.Config{Dir: filepath.Join(dir, "box"), Capacity: 64 << 30, Username: "rds-csi", Password: "sanity"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := box.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	controller := startController(t, dir, box)
+	node := startSanityNode(t, dir)
+
+	port, err := freePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gomega.RegisterFailHandler(ginkgo.Fail)
+	var contexts []*sanity.TestContext
+	for _, access := range []string{"mount", "block"} {
+		config := sanity.NewTestConfig()
+		config.Address, config.ControllerAddress = node, controller
+		config.TargetPath, config.StagingPath = filepath.Join(dir, access+"-target"), filepath.Join(dir, access+"-staging")
+		config.TestVolumeParameters = map[string]string{"fencing": "host", "nvmePort": fmt.Sprint(port)}
+		config.TestVolumeAccessType = access
+		config.TestVolumeSize = 1 << 30
+		config.IDGen = sanityIDs{}
+		ginkgo.Describe(access, func() { contexts = append(contexts, sanity.GinkgoTest(&config)) })
+	}
+	suite, reporter := ginkgo.GinkgoConfiguration()
+	reporter.Succinct, reporter.NoColor = true, true
+	ginkgo.RunSpecs(t, "csi-sanity", suite, reporter)
+	for _, c := range contexts {
+		c.Finalize()
+	}
+	if disks, files := box.Disks(), box.Files(); len(disks) > 0 || len(files) > 0 {
+		t.Errorf("left on the box: %+v, %+v", disks, files)
+	}
+}
+
+// startController runs rds-csi controller by its command line and returns its endpoint.
+func startController(t *testing.T, dir string, box *sim.Sim) string {
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("sanity\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	endpoint := "unix://" + filepath.Join(dir, "controller.sock")
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var said bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{
+			"controller", "--kubernetes=false", "--nodes=node-a,node-b", "--cluster-id=" + sanityCluster,
+			"--rds-address=" + box.APIAddr(), "--rds-plain", "--rds-user=rds-csi", "--rds-password-file=" + password,
+			"--endpoint=" + endpoint, "--http-address=127.0.0.1:0", "--log-level=debug",
+		}, &said, &said)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if c := <-code; c != exitOK {
+			t.Errorf("the controller ended with %d:\n%s", c, said.String())
+		}
+		if strings.Contains(said.String(), "sanity\n") || strings.Contains(said.String(), "password=sanity") {
+			t.Error("the password is in the log")
+		}
+	})
+	awaitServed(t, endpoint)
+	return endpoint
+}
+
+// startSanityNode serves the node service on a node without a kernel and returns its endpoint.
+func startSanityNode(t *testing.T, dir string) string {
+	kernel := csitest.New(csitest.Config{})
+	node, err := csi.NewNode(csi.NodeConfig{
+		Node: "node-a", Host: actors.HostOf(sanityCluster, "node-a"), StateDir: filepath.Join(dir, "state"),
+		Devices: kernel, Mounts: kernel, Filesystems: kernel,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, err := csi.NewIdentity(csi.IdentityConfig{Version: "sanity"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := "unix://" + filepath.Join(dir, "node.sock")
+	server, err := csi.NewServer(t.Context(), csi.ServerConfig{Endpoint: endpoint, Identity: identity, Node: node})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := node.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return endpoint
+}
+
+// awaitServed waits until somebody answers on the endpoint.
+func awaitServed(t *testing.T, endpoint string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // it was only asked whether it works
+	if _, err := csipb.NewIdentityClient(conn).Probe(ctx, &csipb.ProbeRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sanityIDs makes IDs of this driver's forms.
+type sanityIDs struct{}
+
+func (sanityIDs) GenerateUniqueValidVolumeID() string { return "pvc-" + uuid.NewString() }
+func (sanityIDs) GenerateInvalidVolumeID() string     { return "not a volume" }
+func (sanityIDs) GenerateUniqueValidNodeID() string   { return "node-" + uuid.NewString()[:8] }
+func (sanityIDs) GenerateInvalidNodeID() string       { return "not a node" }
