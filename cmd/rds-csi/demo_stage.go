@@ -46,6 +46,7 @@ type demoStage struct {
 	dir      string
 	box      *sim.Sim
 	nodes    *actors.StaticNodes
+	told     announcements
 	recorder *telemetry.Recorder
 	driver   *driver
 	stop     context.CancelFunc
@@ -117,7 +118,9 @@ func (st *demoStage) start(ctx context.Context, opts demoOptions) error {
 		},
 		boxAddress: "127.0.0.1", volumePath: "/" + demoPool, commandTimeout: 5 * time.Second,
 		http: "127.0.0.1:0", otlp: opts.otlp, processors: []sdktrace.SpanProcessor{st.recorder}, logger: opts.logger,
-		surroundings: func(*telemetry.Telemetry) (surroundings, error) { return surroundings{nodes: st.nodes}, nil },
+		surroundings: func(*telemetry.Telemetry) (surroundings, error) {
+			return surroundings{nodes: st.nodes, events: &st.told}, nil
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("start the driver: %w", err)

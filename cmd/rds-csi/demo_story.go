@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/nvme/host"
 	"github.com/rds-csi/rds-csi/rds/sim"
 )
@@ -32,7 +33,7 @@ var story = []demoStep{
 	{"Create a 1 GiB ReadWriteMany block volume, fencing: host", createVolume},
 	{"Publish to node-a, where the VM runs", publishTo("node-a")},
 	{"node-a connects over NVMe/TCP and its VM begins to write", firstWrites},
-	{"Publish to node-b: a live migration has started", publishTo("node-b")},
+	{"Publish to node-b: a live migration has started", startMigration},
 	{"node-b reads what node-a wrote, while node-a goes on writing", readOnBoth},
 	{"Publish to node-c is refused: two nodes at most", refuseThird},
 	{"Hand-off: the VM goes on writing on node-b", handOff},
@@ -97,11 +98,16 @@ func publishTo(node string) func(context.Context, *demoStage) (string, error) {
 			return "", err
 		}
 		st.hosts[node] = h
-		if len(st.hosts) == 1 {
-			return "exported as " + publish["nvme_nqn"], nil
-		}
-		return "MigrationStarted: node-a -> node-b", nil
+		return "exported as " + publish["nvme_nqn"], nil
 	}
+}
+
+func startMigration(ctx context.Context, st *demoStage) (string, error) {
+	if _, err := publishTo("node-b")(ctx, st); err != nil {
+		return "", err
+	}
+	a, err := st.told.only(actors.MigrationStarted)
+	return fmt.Sprintf("%v: source %s, target %s, timeout %v", a.Kind, a.Source, a.Target, a.Timeout), err
 }
 
 func firstWrites(ctx context.Context, st *demoStage) (string, error) {
@@ -201,7 +207,9 @@ func survive(ctx context.Context, st *demoStage) (string, error) {
 	if want := "resetting -> connecting -> live"; states != want {
 		return "", fmt.Errorf("node-b went %q, want %q", states, want)
 	}
-	return fmt.Sprintf("MigrationCompleted: live -> %s; block %d and counting", states, newest), nil
+	a, err := st.told.only(actors.MigrationCompleted)
+	return fmt.Sprintf("live -> %s; block %d and counting\n      %v: source %s -> target %s, duration %v",
+		states, newest, a.Kind, a.Source, a.Target, a.Duration.Round(time.Millisecond)), err
 }
 
 // provefence has the lost node try to write, and looks for what it wrote after Unpublish had

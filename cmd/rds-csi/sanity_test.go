@@ -4,23 +4,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
-	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/google/uuid"
 	"github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/csi"
@@ -38,7 +31,7 @@ func TestSanity(t *testing.T) {
 		t.Skip("Ginkgo runs a suite once per process: -count repeats the other tests only")
 	}
 	dir := t.TempDir()
-	box, err := sim.Start(t.Context(), sim.Config{Dir: filepath.Join(dir, "box"), Capacity: 64 << 30, Username: "rds-csi", Password: "sanity"})
+	box, err := sim.Start(t.Context(), sim.Config{Dir: filepath.Join(dir, "box"), Capacity: 64 << 30, Username: testUser, Password: testPassword})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +40,7 @@ func TestSanity(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	controller := startController(t, dir, box)
+	controller := startController(t, box.APIAddr(), "--nodes=node-a,node-b", "--cluster-id="+sanityCluster)
 	node := startSanityNode(t, dir)
 
 	port, err := freePort(t.Context())
@@ -58,7 +51,7 @@ func TestSanity(t *testing.T) {
 	var contexts []*sanity.TestContext
 	for _, access := range []string{"mount", "block"} {
 		config := sanity.NewTestConfig()
-		config.Address, config.ControllerAddress = node, controller
+		config.Address, config.ControllerAddress = node, controller.endpoint
 		config.TargetPath, config.StagingPath = filepath.Join(dir, access+"-target"), filepath.Join(dir, access+"-staging")
 		config.TestVolumeParameters = map[string]string{"fencing": "host", "nvmePort": fmt.Sprint(port)}
 		config.TestVolumeAccessType = access
@@ -75,36 +68,6 @@ func TestSanity(t *testing.T) {
 	if disks, files := box.Disks(), box.Files(); len(disks) > 0 || len(files) > 0 {
 		t.Errorf("left on the box: %+v, %+v", disks, files)
 	}
-}
-
-// startController runs rds-csi controller by its command line and returns its endpoint.
-func startController(t *testing.T, dir string, box *sim.Sim) string {
-	password := filepath.Join(dir, "password")
-	if err := os.WriteFile(password, []byte("sanity\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	endpoint := "unix://" + filepath.Join(dir, "controller.sock")
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var said bytes.Buffer
-	code := make(chan int, 1)
-	go func() {
-		code <- run(ctx, []string{
-			"controller", "--kubernetes=false", "--nodes=node-a,node-b", "--cluster-id=" + sanityCluster,
-			"--rds-address=" + box.APIAddr(), "--rds-plain", "--rds-user=rds-csi", "--rds-password-file=" + password,
-			"--endpoint=" + endpoint, "--http-address=127.0.0.1:0", "--log-level=debug",
-		}, &said, &said)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if c := <-code; c != exitOK {
-			t.Errorf("the controller ended with %d:\n%s", c, said.String())
-		}
-		if strings.Contains(said.String(), "sanity\n") || strings.Contains(said.String(), "password=sanity") {
-			t.Error("the password is in the log")
-		}
-	})
-	awaitServed(t, endpoint)
-	return endpoint
 }
 
 // startSanityNode serves the node service on a node without a kernel and returns its endpoint.
@@ -139,20 +102,6 @@ func startSanityNode(t *testing.T, dir string) string {
 		}
 	})
 	return endpoint
-}
-
-// awaitServed waits until somebody answers on the endpoint.
-func awaitServed(t *testing.T, endpoint string) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close() //nolint:errcheck // it was only asked whether it works
-	if _, err := csipb.NewIdentityClient(conn).Probe(ctx, &csipb.ProbeRequest{}, grpc.WaitForReady(true)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // sanityIDs makes IDs of this driver's forms.

@@ -1,0 +1,118 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/sim"
+)
+
+const restartVolume = "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a01"
+
+func startBox(t *testing.T, dir, address string) *sim.Sim {
+	box, err := sim.Start(t.Context(), sim.Config{Dir: dir, Username: testUser, Password: testPassword, APIAddr: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := box.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return box
+}
+
+func testPort(t *testing.T) string {
+	port, err := freePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(port)
+}
+
+// A controller that ends in the middle of a migration is followed by one that knows as much.
+func TestARestartInTheMiddleOfAMigration(t *testing.T) {
+	box := startBox(t, t.TempDir(), "127.0.0.1:0")
+	flags := []string{"--nodes=node-a,node-b,node-c", "--cluster-id=0123456789ab", "--command-timeout=1s"}
+	first := startController(t, box.APIAddr(), flags...)
+	ctx := t.Context()
+	if err := first.create(ctx, restartVolume, testPort(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range []string{"node-a", "node-b"} {
+		if err := first.publish(ctx, restartVolume, node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := box.Disks()[0]
+	first.stop()
+
+	second := startController(t, box.APIAddr(), flags...)
+	if nodes := second.published(t, restartVolume); !slices.Equal(nodes, []string{"node-a", "node-b"}) {
+		t.Fatalf("published to %v", nodes)
+	}
+	err := insist(t, func(ctx context.Context) error { return second.publish(ctx, restartVolume, "node-c") })
+	if status.Code(err) != codes.FailedPrecondition {
+		t.Fatalf("a third node: %v", err)
+	}
+	for _, node := range []string{"node-a", "node-b"} {
+		if err := insist(t, func(ctx context.Context) error { return second.publish(ctx, restartVolume, node) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := box.Disks()[0]; after != before {
+		t.Fatalf("the restart changed the row to %+v, it was %+v", after, before)
+	}
+	if err := insist(t, func(ctx context.Context) error { return second.unpublish(ctx, restartVolume, "node-a") }); err != nil {
+		t.Fatal(err)
+	}
+	after := box.Disks()[0]
+	l, _, err := actors.ParseLedger(after.Comment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !after.Export || !l.Granted("node-b") || l.Granted("node-a") || l.Told == "" {
+		t.Fatalf("after the migration: %+v", after)
+	}
+}
+
+// The driver stays up while the box is away, answers Unavailable, and goes on when it is back.
+func TestABoxThatIsAwayForAWhile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "box")
+	box := startBox(t, dir, "127.0.0.1:0")
+	address := box.APIAddr()
+	p := startController(t, address, "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s")
+	ctx := t.Context()
+	if err := p.create(ctx, restartVolume, testPort(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := box.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"publish":   p.publish(ctx, restartVolume, "node-a"),
+		"unpublish": p.unpublish(ctx, restartVolume, "node-a"),
+		"create":    p.create(ctx, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a02", testPort(t)),
+	} {
+		if status.Code(err) != codes.Unavailable {
+			t.Errorf("%s while the box is away: %v", name, err)
+		}
+	}
+	box = startBox(t, dir, address)
+	if err := insist(t, func(ctx context.Context) error { return p.publish(ctx, restartVolume, "node-a") }); err != nil {
+		t.Fatal(err)
+	}
+	if d := box.Disks()[0]; !d.Export {
+		t.Fatalf("published, and the box shows %+v", d)
+	}
+}
