@@ -11,6 +11,7 @@ SHELL := /bin/bash
 GO ?= go
 PKG ?= ./...
 FUZZTIME ?= 60s
+STORM ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -34,8 +35,11 @@ demo: build ## Migrate a VM disk between two nodes on a simulated box
 	./bin/rds-csi demo
 
 .PHONY: bench
-bench: ## Run the benchmarks (PKG=./actors/... runs one package's)
-	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+bench: build ## Run attach storms on a simulated box (STORM=--volumes=50), then go test -bench (PKG=./actors)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./bench/storm
+	@mkdir -p bench/out
+	./bin/storm $(STORM)
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG) | tee bench/out/go-bench.txt
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (60s), one after the other
