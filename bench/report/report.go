@@ -59,6 +59,8 @@ type Row struct {
 	Max       float64 `json:"max_ms"`
 	// Commands is how many commands the box was sent for each call. Nil: they were not counted.
 	Commands *float64 `json:"box_commands_per_call,omitempty"`
+	// Kinds is how many commands of each kind there were in all.
+	Kinds map[string]float64 `json:"box_commands,omitempty"`
 	// Ratio is PerSecond divided by that of the baseline in the same run. Nil: it is the baseline.
 	Ratio *float64 `json:"ratio_to_baseline,omitempty"`
 }
@@ -98,8 +100,9 @@ type gathered struct {
 	name      string
 	elapsed   time.Duration
 	latencies []time.Duration // ascending
-	commands  float64         // negative: not counted
-	rates     []float64       // of each time the phase ran
+	commands  map[string]float64
+	uncounted bool      // some time, or always
+	rates     []float64 // of each time the phase ran
 }
 
 // gather puts the phases of one name together, in the order of their first appearance.
@@ -110,16 +113,15 @@ func (d Driver) gather() []gathered {
 			i := slices.IndexFunc(all, func(g gathered) bool { return g.name == p.Name })
 			if i < 0 {
 				i = len(all)
-				all = append(all, gathered{name: p.Name})
+				all = append(all, gathered{name: p.Name, commands: map[string]float64{}})
 			}
 			g := &all[i]
 			g.elapsed += p.Elapsed
 			g.latencies = append(g.latencies, p.Latencies...)
 			g.rates = append(g.rates, perSecond(len(p.Latencies), p.Elapsed))
-			if p.Commands < 0 || g.commands < 0 {
-				g.commands = -1
-			} else {
-				g.commands += p.Commands
+			g.uncounted = g.uncounted || p.Commands == nil
+			for kind, n := range p.Commands {
+				g.commands[kind] += n
 			}
 		}
 	}
@@ -136,10 +138,14 @@ func (g gathered) row(driver string) Row {
 		P50: ms(Quantile(g.latencies, 0.5)), P90: ms(Quantile(g.latencies, 0.9)), P99: ms(Quantile(g.latencies, 0.99)),
 		Max: ms(Quantile(g.latencies, 1)),
 	}
-	if g.commands >= 0 && r.Calls > 0 {
-		per := g.commands / float64(r.Calls)
-		r.Commands = &per
+	if g.uncounted || r.Calls == 0 {
+		return r
 	}
+	per := 0.0
+	for _, n := range g.commands {
+		per += n / float64(r.Calls)
+	}
+	r.Commands, r.Kinds = &per, g.commands
 	return r
 }
 

@@ -65,14 +65,14 @@ func example() report.Report {
 		report.Settings{Volumes: 100, Nodes: 3, Workers: 4, Rounds: 2, ServiceTime: 5},
 		report.Driver{Name: "rds-csi", Rounds: [][]workload.Phase{
 			{
-				{Name: "attach", Elapsed: 2 * time.Second, Latencies: reversed(upTo(100)), Commands: 100},
-				{Name: "detach", Elapsed: time.Second, Latencies: upTo(10), Commands: -1},
-				{Name: "detach", Elapsed: time.Second, Latencies: upTo(10), Commands: 10},
+				{Name: "attach", Elapsed: 2 * time.Second, Latencies: reversed(upTo(100)), Commands: map[string]float64{"set": 100}},
+				{Name: "detach", Elapsed: time.Second, Latencies: upTo(10)},
+				{Name: "detach", Elapsed: time.Second, Latencies: upTo(10), Commands: map[string]float64{"set": 10}},
 			},
-			{{Name: "attach", Elapsed: time.Second, Latencies: upTo(100), Commands: 150}},
+			{{Name: "attach", Elapsed: time.Second, Latencies: upTo(100), Commands: map[string]float64{"set": 100, "print": 50}}},
 		}},
 		report.Driver{Name: "instant", Rounds: [][]workload.Phase{
-			{{Name: "attach", Elapsed: 250 * time.Millisecond, Latencies: []time.Duration{time.Millisecond, 30 * time.Microsecond}, Commands: -1}},
+			{{Name: "attach", Elapsed: 250 * time.Millisecond, Latencies: []time.Duration{time.Millisecond, 30 * time.Microsecond}}},
 		}},
 	)
 }
@@ -135,6 +135,9 @@ load average when it began: 0.1 0.2 0.3
   attach  rds-csi    200     66.7     50.0      100    50.0    90.0    99.0     100               1.25        833 %
   attach  instant      2     8.00     8.00     8.00    0.03    1.00    1.00    1.00                  -            -
   detach  rds-csi     20     10.0     10.0     10.0    5.00    9.00    10.0    10.0                  -            -
+
+box commands in all:
+  attach: print 50, set 200
 
 CPU time in all: rds-csi 12.3 s, rds-sim 5.00 s
 `

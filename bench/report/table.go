@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -31,6 +33,7 @@ func (r Report) WriteTable(w io.Writer) error {
 	}
 	b.WriteByte('\n')
 	r.rows(&b)
+	r.kinds(&b)
 	var cpu []string
 	for _, c := range r.CPU {
 		cpu = append(cpu, fmt.Sprintf("%s %s s", c.Process, number(c.Seconds)))
@@ -53,6 +56,22 @@ func (r Report) rows(b *strings.Builder) {
 			number(x.P50), number(x.P90), number(x.P99), number(x.Max), optional(x.Commands, ""), optional(times(x.Ratio, 100), " %"))
 	}
 	_ = tw.Flush()
+}
+
+// kinds tells which commands the box was sent.
+func (r Report) kinds(b *strings.Builder) {
+	title := "\nbox commands in all:\n"
+	for _, x := range r.Rows {
+		if len(x.Kinds) == 0 {
+			continue
+		}
+		var kinds []string
+		for _, kind := range slices.Sorted(maps.Keys(x.Kinds)) {
+			kinds = append(kinds, fmt.Sprintf("%s %.0f", kind, x.Kinds[kind]))
+		}
+		fmt.Fprintf(b, "%s  %s: %s\n", title, x.Phase, strings.Join(kinds, ", "))
+		title = ""
+	}
 }
 
 func times(p *float64, by float64) *float64 {

@@ -159,23 +159,23 @@ func (c *cast) cpu() []report.CPU {
 	return all
 }
 
-// commands asks the controller's metrics how many commands it has sent to the box.
-func (c *cast) commands(ctx context.Context) (float64, error) {
+// commands asks the controller's metrics how many commands it has sent to the box, by kind.
+func (c *cast) commands(ctx context.Context) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, scrapeLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.http+"/metrics", http.NoBody)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	// A connection for each: an idle one would be no use, and would outlive the controller.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // it was only read
 	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("metrics: %s", resp.Status)
+		return nil, fmt.Errorf("metrics: %s", resp.Status)
 	}
-	return sumOf(resp.Body, commandCount)
+	return sumBy(resp.Body, commandCount, "command")
 }

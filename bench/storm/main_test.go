@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
@@ -137,7 +138,7 @@ func TestRun(t *testing.T) {
 	if !strings.Contains(stdout, string(table)) {
 		t.Errorf("printed:\n%s\nwritten:\n%s", stdout, table)
 	}
-	for _, want := range []string{"5 volumes, 10 nodes, 3 workers, 2 rounds", "rds-csi in a test", "CPU time in all: rds-sim "} {
+	for _, want := range []string{"5 volumes, 10 nodes, 3 workers, 2 rounds", "rds-csi in a test", "attach: print 6, set 2\n", "CPU time in all: rds-sim "} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is missing in:\n%s", want, stdout)
 		}
@@ -219,27 +220,27 @@ func TestProgramsThatAreMissing(t *testing.T) {
 	}
 }
 
-func TestSumOf(t *testing.T) {
+func TestSumBy(t *testing.T) {
 	const metrics = `# HELP rds_csi_rds_command_duration_seconds commands to the box
 # TYPE rds_csi_rds_command_duration_seconds histogram
 rds_csi_rds_command_duration_seconds_bucket{command="set",result="success",le="+Inf"} 1000
 rds_csi_rds_command_duration_seconds_sum{command="set",result="success"} 5.5
 rds_csi_rds_command_duration_seconds_count{command="set",result="success"} 40
-rds_csi_rds_command_duration_seconds_count{command="print",result="unavailable"} 2
-rds_csi_rds_command_duration_seconds_counter 9
-plain 1e3
+rds_csi_rds_command_duration_seconds_count{result="unavailable",command="set"} 2
+rds_csi_rds_command_duration_seconds_count{command="print",result="success"} 1e3
+rds_csi_rds_command_duration_seconds_counter{command="set"} 9
+plain 1
 `
-	for _, c := range []struct {
-		metric string
-		want   float64
-	}{
-		{commandCount, 42}, {"plain", 1000}, {"missing", 0},
+	for metric, want := range map[string]map[string]float64{
+		commandCount: {"set": 42, "print": 1000}, "missing": {},
 	} {
-		if got, err := sumOf(strings.NewReader(metrics), c.metric); err != nil || got != c.want {
-			t.Errorf("%s: %v, error %v, want %v", c.metric, got, err, c.want)
+		if got, err := sumBy(strings.NewReader(metrics), metric, "command"); err != nil || !maps.Equal(got, want) {
+			t.Errorf("%s: %v, error %v, want %v", metric, got, err, want)
 		}
 	}
-	if _, err := sumOf(strings.NewReader("plain x\n"), "plain"); err == nil {
-		t.Error("a sample that is no number was read")
+	for _, broken := range []string{"m{command=\"set\"} x\n", "m{command=\"set\"\n"} {
+		if _, err := sumBy(strings.NewReader(broken), "m", "command"); err == nil {
+			t.Errorf("%q was read", broken)
+		}
 	}
 }

@@ -30,8 +30,9 @@ type Config struct {
 	Size int64
 	// CallTimeout bounds each call. Zero: 60 s.
 	CallTimeout time.Duration
-	// Commands tells how many commands the box has been sent so far. Nil: they are not counted.
-	Commands func(context.Context) (float64, error)
+	// Commands tells how many commands the box has been sent so far, by kind. Nil: they are not
+	// counted.
+	Commands func(context.Context) (map[string]float64, error)
 }
 
 func (c Config) withDefaults() (Config, error) {

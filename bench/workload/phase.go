@@ -53,11 +53,9 @@ func (s *storm) all(ctx context.Context, phase string, copies int, do call) ([][
 	if err != nil {
 		return nil, err
 	}
-	p := Phase{Name: phase, Elapsed: elapsed, Latencies: latencies, Commands: -1}
-	if s.cfg.Commands != nil {
-		p.Commands = after - before
-	}
-	s.phases = append(s.phases, p)
+	s.phases = append(s.phases, Phase{
+		Name: phase, Elapsed: elapsed, Latencies: latencies, Commands: since(before, after),
+	})
 	return answers, nil
 }
 
@@ -92,13 +90,27 @@ func (s *storm) timed(ctx context.Context, v int, do call) (map[string]string, t
 
 var errSilent = errors.New("no answer")
 
-func (s *storm) commands(ctx context.Context) (float64, error) {
+func (s *storm) commands(ctx context.Context) (map[string]float64, error) {
 	if s.cfg.Commands == nil {
-		return 0, nil
+		return nil, nil
 	}
 	n, err := s.cfg.Commands(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("count the box's commands: %w", err)
+		return nil, fmt.Errorf("count the box's commands: %w", err)
 	}
 	return n, nil
+}
+
+// since returns what a count has grown by, kind by kind, without those that have not.
+func since(before, after map[string]float64) map[string]float64 {
+	if after == nil {
+		return nil
+	}
+	grown := map[string]float64{}
+	for kind, n := range after {
+		if n > before[kind] {
+			grown[kind] = n - before[kind]
+		}
+	}
+	return grown
 }

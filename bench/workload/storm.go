@@ -29,9 +29,9 @@ type Phase struct {
 	Name      string
 	Elapsed   time.Duration   // from the first call to the last answer
 	Latencies []time.Duration // one for each call
-	// Commands is how many commands the box was sent meanwhile, those included that the driver sends
-	// on its own account. Negative: they were not counted.
-	Commands float64
+	// Commands is how many commands the box was sent meanwhile, by kind, those included that the
+	// driver sends on its own account. Nil: they were not counted.
+	Commands map[string]float64
 }
 
 // Run lets a storm loose on a driver that is ready and has no volumes, and leaves none behind. The
