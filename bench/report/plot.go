@@ -91,12 +91,12 @@ func height(share float64) float64 {
 func (a axis) draw(b *strings.Builder) {
 	for p := a.low; p <= a.high; p++ {
 		x := a.x(float64(p))
-		fmt.Fprintf(b, `<line x1="%.1f" x2="%[1].1f" y1="%d" y2="%d" stroke="#ddd"/>`+"\n", x, top, plotHeight-bottom)
+		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#ddd"/>`+"\n", x, x, top, plotHeight-bottom)
 		fmt.Fprintf(b, `<text x="%.1f" y="%d" text-anchor="middle">%g ms</text>`+"\n", x, plotHeight-bottom+18, math.Pow10(p))
 	}
 	for _, share := range []float64{0, 0.5, 0.9, 1} {
 		y := height(share)
-		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%[3].1f" stroke="#ddd"/>`+"\n", left, plotWidth-right, y)
+		fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/>`+"\n", left, plotWidth-right, y, y)
 		fmt.Fprintf(b, `<text x="%d" y="%.1f" text-anchor="end">%g %%</text>`+"\n", left-6, y+4, 100*share)
 	}
 }
