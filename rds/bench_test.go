@@ -6,6 +6,8 @@ package rds
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"net"
 	"strconv"
 	"testing"
@@ -41,23 +43,25 @@ func BenchmarkListing1000(b *testing.B) {
 func BenchmarkSnapshot1000(b *testing.B) {
 	var rows []routeros.Row
 	for n := range manyRows {
-		re := routeros.Row{}
-		for name, value := range attached(n, 2) {
-			re[name] = value
-		}
-		rows = append(rows, re)
+		rows = append(rows, maps.Collect(attached(n, 2)))
 	}
+	var last *snapshot
+	gen := uint64(2)
 	b.ReportAllocs()
 	for b.Loop() {
-		if s := newSnapshot(time.Time{}, rows); len(s.volumes) != manyRows {
-			b.Fatalf("%d volumes", len(s.volumes))
+		gen++
+		n := int(gen) % manyRows
+		rows[n] = maps.Collect(attached(n, gen))
+		last = newSnapshot(time.Time{}, rows, last)
+		if len(last.volumes) != manyRows {
+			b.Fatalf("%d volumes", len(last.volumes))
 		}
 	}
 }
 
 // attached is the row of an attached volume after a number of writes, with the properties that a listing
 // asks for.
-func attached(n int, gen uint64) func(yield func(name, value string) bool) {
+func attached(n int, gen uint64) iter.Seq2[string, string] {
 	id := volumeID(n)
 	at := actors.TokenAt(time.Unix(1_800_000_000, 0))
 	l := actors.Ledger{

@@ -142,7 +142,7 @@ func (m *making) conclude(ctx context.Context) (actors.Volume, error) {
 	if err != nil {
 		return actors.Volume{}, m.unresolved("and the read-back failed: %v", err)
 	}
-	r, ok := snap.volumes[m.spec.ID]
+	r, ok := snap.row(m.spec.ID)
 	if ok {
 		return m.verify(ctx, r)
 	}
@@ -229,7 +229,7 @@ func (b *Box) destroy(ctx context.Context, id actors.VolumeID, r row) error {
 	if err != nil {
 		return err
 	}
-	if now, ok := snap.volumes[id]; !ok || now.id != r.id || now.path != r.path {
+	if now, ok := snap.row(id); !ok || now.id != r.id || now.path != r.path {
 		return fmt.Errorf("disk %q has changed: %w", r.slot, actors.ErrUnresolved)
 	}
 	return b.remove(ctx, conn, id, r)

@@ -73,12 +73,12 @@ func (b *Box) expanded(ctx context.Context, before row, size int64, answer error
 	case unanswered:
 		return actors.Volume{}, unresolved(answer)
 	}
-	id := before.volume().ID
+	id := before.holds
 	snap, err := b.look(ctx)
 	if err != nil {
 		return actors.Volume{}, unresolved(fmt.Errorf("%w, and the read-back failed: %v", orAcknowledged(answer), err)) //nolint:errorlint // one kind only
 	}
-	r, ok := snap.volumes[id]
+	r, ok := snap.row(id)
 	switch {
 	case !ok || r.err != nil:
 		return actors.Volume{}, unresolved(fmt.Errorf("%w, and the disk cannot be read any more", orAcknowledged(answer)))

@@ -172,7 +172,7 @@ func (b *Box) written(ctx context.Context, w actors.Write, before row, results [
 	if err != nil {
 		return unresolved(fmt.Errorf("%w, and the read-back failed: %v", answer, err)) //nolint:errorlint // of one kind only
 	}
-	after, ok := snap.volumes[w.Volume]
+	after, ok := snap.row(w.Volume)
 	switch {
 	case !ok:
 		_, _, err := b.find(snap, w.Volume)

@@ -60,6 +60,7 @@ func (b *Box) look(ctx context.Context) (*snapshot, error) {
 // listLoop makes one listing after the other while there is somebody to read it.
 func (b *Box) listLoop() {
 	ls := &b.listings
+	var last *snapshot // the newest that there is
 	for {
 		select {
 		case <-ls.wake:
@@ -73,8 +74,10 @@ func (b *Box) listLoop() {
 		if l == nil {
 			continue
 		}
-		if l.snap, l.err = b.list(); l.err != nil {
+		if l.snap, l.err = b.list(last); l.err != nil {
 			l.err = fmt.Errorf("list volumes on box %s: %w", b.cfg.Address, unavailable(l.err))
+		} else {
+			last = l.snap
 		}
 		close(l.donec)
 	}
@@ -85,8 +88,8 @@ const properties = "=.proplist=.id,type,slot,disabled,comment,file-path,file-siz
 	"nvme-tcp-export,nvme-tcp-server-port,nvme-tcp-server-nqn,nvme-tcp-server-allow-host-name"
 
 // list lists the file disks, and with them, in one answer, the disks that are mounted: a file disk
-// that is missing proves nothing while its pool is.
-func (b *Box) list() (*snapshot, error) {
+// that is missing proves nothing while its pool is. last is the listing before, if there was one.
+func (b *Box) list(last *snapshot) (*snapshot, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, b.cfg.CommandTimeout)
 	defer cancel()
 	words := []string{"/disk/print", "?type=file", "?mount-point", "?#|", properties}
@@ -106,7 +109,7 @@ func (b *Box) list() (*snapshot, error) {
 			return nil, err
 		}
 	}
-	return newSnapshot(begin, reply.Re), nil
+	return newSnapshot(begin, reply.Re, last), nil
 }
 
 // List returns every row that carries a ledger, of this cluster or another, sorted by ID, from a
@@ -157,7 +160,7 @@ func (b *Box) Read(ctx context.Context, id actors.VolumeID) (actors.Volume, erro
 // find returns a volume's row, or false where the box has none. It is actors.ErrUnavailable where that
 // cannot be told.
 func (b *Box) find(snap *snapshot, id actors.VolumeID) (row, bool, error) {
-	if r, ok := snap.volumes[id]; ok {
+	if r, ok := snap.row(id); ok {
 		return r, true, nil
 	}
 	for _, p := range b.cfg.VolumePaths {

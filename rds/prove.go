@@ -31,7 +31,7 @@ func (b *Box) prove(ctx context.Context, w actors.Write, before row) error {
 	if err != nil {
 		return nil //nolint:nilerr // acknowledged
 	}
-	after, ok := snap.volumes[w.Volume]
+	after, ok := snap.row(w.Volume)
 	switch {
 	case ok && after.comment == comment:
 		b.longest(n)

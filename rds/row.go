@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,8 +15,9 @@ import (
 	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
-// A row is a file disk that holds a volume.
+// A row is a file disk that holds a volume. Listings share it, so it does not change.
 type row struct {
+	holds     actors.VolumeID
 	id        string // .id, valid until the box's next start
 	slot      string
 	path      string // of the file, with a leading slash
@@ -49,20 +51,21 @@ func absolute(file string) string {
 	return "/" + file
 }
 
-// parseRow reads the row of a file disk. ok is false for a disk that holds no volume.
-func parseRow(re routeros.Row) (id actors.VolumeID, r row, ok bool) {
-	r = row{
+// parseRow reads the row of a file disk. It returns nil for a disk that holds no volume.
+func parseRow(re routeros.Row) *row {
+	r := row{
 		id: re[".id"], slot: re["slot"], path: absolute(re["file-path"]),
 		nqn: re["nvme-tcp-server-nqn"], allowHost: re["nvme-tcp-server-allow-host-name"], comment: re["comment"],
 	}
-	if id, ok = volumeFile(r.path); !ok {
-		return "", row{}, false
+	var ok bool
+	if r.holds, ok = volumeFile(r.path); !ok {
+		return nil
 	}
 	if err := r.parse(re); err != nil {
 		r.err = fmt.Errorf("disk %q holds the volume and cannot be used: %w: %w", r.slot, err, actors.ErrPrecondition)
 		r.ledger = actors.Ledger{}
 	}
-	return id, r, true
+	return &r
 }
 
 func (r *row) parse(re routeros.Row) (err error) {
@@ -92,15 +95,16 @@ func (r *row) parse(re routeros.Row) (err error) {
 	return nil
 }
 
-// volume returns the row as the domain sees it.
+// volume returns the row as the domain sees it, in a copy that is the caller's.
 func (r row) volume() actors.Volume {
-	id, _ := volumeFile(r.path)
 	if r.err != nil {
-		return actors.Volume{ID: id, Exists: true, Ours: r.ours}
+		return actors.Volume{ID: r.holds, Exists: true, Ours: r.ours}
 	}
+	l := r.ledger
+	l.Grants = slices.Clone(l.Grants)
 	return actors.Volume{
-		ID: id, Exists: true, Size: r.size, Export: r.export && !r.disabled, NQN: r.nqn, Port: r.port,
-		AllowHost: r.allowHost, Ledger: r.ledger, Ours: r.ours,
+		ID: r.holds, Exists: true, Size: r.size, Export: r.export && !r.disabled, NQN: r.nqn, Port: r.port,
+		AllowHost: r.allowHost, Ledger: l, Ours: r.ours,
 	}
 }
 

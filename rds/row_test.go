@@ -46,9 +46,9 @@ func TestParseRow(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			re := maps.Clone(realRow)
 			re[tt.field] = tt.value
-			id, r, ok := parseRow(re)
-			if !ok || r.err != nil || id != testVolume {
-				t.Fatalf("parseRow = %s, %v, %t", id, r.err, ok)
+			r := parseRow(re)
+			if r == nil || r.err != nil || r.holds != testVolume {
+				t.Fatalf("parseRow = %+v", r)
 			}
 			if got := r.volume(); fmt.Sprint(got) != fmt.Sprint(tt.want) {
 				t.Errorf("volume = %+v\nwant     %+v", got, tt.want)
@@ -83,9 +83,9 @@ func TestParseRowDamaged(t *testing.T) {
 			re := maps.Clone(realRow)
 			re["comment"] = gen(1).String()
 			re[tt.field] = tt.value
-			id, r, ok := parseRow(re)
-			if !ok || id != testVolume || !errors.Is(r.err, actors.ErrPrecondition) {
-				t.Fatalf("parseRow = %s, %v, %t, want ErrPrecondition", id, r.err, ok)
+			r := parseRow(re)
+			if r == nil || r.holds != testVolume || !errors.Is(r.err, actors.ErrPrecondition) {
+				t.Fatalf("parseRow = %+v, want ErrPrecondition", r)
 			}
 			if v := r.volume(); !v.Exists || !v.Ours || v.Ledger.Cluster != "" {
 				t.Errorf("volume = %+v, want one that is nobody's", v)
@@ -136,7 +136,7 @@ func TestPoolOf(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			re := maps.Clone(good)
 			re[tt.field] = tt.value
-			s := newSnapshot(time.Time{}, []routeros.Row{re})
+			s := newSnapshot(time.Time{}, []routeros.Row{re}, nil)
 			_, err := s.poolOf(testPath)
 			if tt.ok && err != nil || !tt.ok && !errors.Is(err, actors.ErrUnavailable) {
 				t.Errorf("poolOf = %v, present: %t", err, tt.ok)
@@ -144,7 +144,7 @@ func TestPoolOf(t *testing.T) {
 		})
 	}
 	t.Run("two", func(t *testing.T) {
-		if _, err := newSnapshot(time.Time{}, []routeros.Row{good, good}).poolOf(testPath); !errors.Is(err, actors.ErrUnavailable) {
+		if _, err := newSnapshot(time.Time{}, []routeros.Row{good, good}, nil).poolOf(testPath); !errors.Is(err, actors.ErrUnavailable) {
 			t.Errorf("poolOf = %v, want ErrUnavailable", err)
 		}
 	})
@@ -155,7 +155,7 @@ func TestPorts(t *testing.T) {
 		return routeros.Row{"type": "file", "file-path": "/x", "nvme-tcp-server-port": port}
 	}
 	begin := time.Unix(1000, 0)
-	snap := newSnapshot(begin, []routeros.Row{row("4420"), row("4420"), row("4421")})
+	snap := newSnapshot(begin, []routeros.Row{row("4420"), row("4420"), row("4421")}, nil)
 	var rs reservations
 	ports := actors.Ports{First: 4420, Last: 4423}
 	var got []uint16
@@ -175,7 +175,7 @@ func TestPorts(t *testing.T) {
 	if r := rs.choose(snap, ports); r.port != 4421 {
 		t.Errorf("chosen %d by an old listing, want 4421", r.port)
 	}
-	later := newSnapshot(begin.Add(2*time.Second), nil)
+	later := newSnapshot(begin.Add(2*time.Second), nil, nil)
 	if r := rs.choose(later, ports); r.port != 4420 {
 		t.Errorf("chosen %d by a new listing without rows, want 4420", r.port)
 	}

@@ -5,6 +5,7 @@ package rds
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 	"time"
@@ -16,9 +17,16 @@ import (
 // A snapshot is what one listing showed. It does not change.
 type snapshot struct {
 	at      time.Time // when the rows were asked for, or before
-	volumes map[actors.VolumeID]row
+	volumes map[actors.VolumeID]*row
 	pools   map[string][]pool // by mount point, without slashes
 	ports   map[string]int    // how many rows have the NVMe/TCP port
+	files   map[string]file   // every file disk, by .id: what the next listing need not parse
+}
+
+// A file is a file disk as the box showed it, and what was made of that.
+type file struct {
+	re  routeros.Row
+	row *row // nil: it holds no volume
 }
 
 // A pool is a mounted disk.
@@ -30,15 +38,24 @@ type pool struct {
 	free     string
 }
 
-func newSnapshot(at time.Time, rows []routeros.Row) *snapshot {
-	s := &snapshot{at: at, volumes: map[actors.VolumeID]row{}, pools: map[string][]pool{}, ports: map[string]int{}}
+// newSnapshot makes sense of a listing's rows. A row that came word for word with the listing before is
+// not parsed again; before is nil where there was none, and is not kept.
+func newSnapshot(at time.Time, rows []routeros.Row, before *snapshot) *snapshot {
+	s := &snapshot{
+		at: at, volumes: make(map[actors.VolumeID]*row, len(rows)), pools: map[string][]pool{},
+		ports: make(map[string]int, len(rows)), files: make(map[string]file, len(rows)),
+	}
+	if before == nil {
+		before = &snapshot{}
+	}
 	for _, re := range rows {
-		s.add(re)
+		s.add(re, before.files[re[".id"]])
 	}
 	return s
 }
 
-func (s *snapshot) add(re routeros.Row) {
+// add takes a row. old is what had its .id in the listing before.
+func (s *snapshot) add(re routeros.Row, old file) {
 	if p := re["nvme-tcp-server-port"]; p != "" {
 		s.ports[p]++
 	}
@@ -50,16 +67,32 @@ func (s *snapshot) add(re routeros.Row) {
 		}
 		return
 	}
-	id, r, ok := parseRow(re)
-	if !ok {
+	f := old
+	if !maps.Equal(old.re, re) {
+		f = file{re, parseRow(re)}
+	}
+	s.files[re[".id"]] = f
+	r := f.row
+	if r == nil {
 		return
 	}
-	if other, twice := s.volumes[id]; twice {
-		r.ours = r.ours || other.ours
-		r.ledger = actors.Ledger{}
-		r.err = fmt.Errorf("disks %q and %q both hold the volume, remove the wrong one by hand: %w", other.slot, r.slot, actors.ErrPrecondition)
+	if other, twice := s.volumes[r.holds]; twice {
+		both := *r // the row itself stays as it was parsed: the next listing may show it alone
+		both.ours = r.ours || other.ours
+		both.ledger = actors.Ledger{}
+		both.err = fmt.Errorf("disks %q and %q both hold the volume, remove the wrong one by hand: %w", other.slot, r.slot, actors.ErrPrecondition)
+		r = &both
 	}
-	s.volumes[id] = r
+	s.volumes[r.holds] = r
+}
+
+// row returns a volume's row, and false if there is none.
+func (s *snapshot) row(id actors.VolumeID) (row, bool) {
+	r, ok := s.volumes[id]
+	if !ok {
+		return row{}, false
+	}
+	return *r, true
 }
 
 // failedState is what a RAID that lost its data may be called. A RAID that resyncs or lacks a disk
