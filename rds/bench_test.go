@@ -43,7 +43,7 @@ func BenchmarkListing1000(b *testing.B) {
 func BenchmarkSnapshot1000(b *testing.B) {
 	var rows []routeros.Row
 	for n := range manyRows {
-		rows = append(rows, maps.Collect(attached(n, 2)))
+		rows = append(rows, attrs(maps.Collect(attached(n, 2))).row())
 	}
 	var last *snapshot
 	gen := uint64(2)
@@ -51,7 +51,7 @@ func BenchmarkSnapshot1000(b *testing.B) {
 	for b.Loop() {
 		gen++
 		n := int(gen) % manyRows
-		rows[n] = maps.Collect(attached(n, gen))
+		rows[n] = attrs(maps.Collect(attached(n, gen))).row()
 		last = newSnapshot(time.Time{}, rows, last)
 		if len(last.volumes) != manyRows {
 			b.Fatalf("%d volumes", len(last.volumes))
@@ -91,7 +91,7 @@ func attached(n int, gen uint64) iter.Seq2[string, string] {
 	}
 }
 
-// A printer is a box that does nothing but list, and is quick about it.
+// A printer is a box that does nothing but list, and is quick about it. It is for one connection.
 type printer struct {
 	rows [][]byte // in wire form, without the tag and the end
 	gen  uint64

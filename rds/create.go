@@ -56,7 +56,7 @@ func (b *Box) create(ctx context.Context, spec actors.Spec) (actors.Volume, erro
 
 	m := making{b: b, spec: spec, port: port.port, path: filePath(spec.VolumePath, spec.ID)}
 	reply, err := b.run(ctx, b.bulk, conn, command{KindCreate, spec.ID, [][]string{m.add()}})
-	m.answer, m.made = err, reply.Done["ret"]
+	m.answer, m.made = err, reply.Done.Get("ret")
 	return m.conclude(ctx)
 }
 

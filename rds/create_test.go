@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 // on returns an act that treats each command of a name as answer says, and others as a sound box does.
@@ -59,7 +58,7 @@ func TestCreate(t *testing.T) {
 // there then.
 func TestCreateAnswers(t *testing.T) {
 	full := trap("failure: not enough space")
-	add := func(change func(routeros.Row)) func(*fakeBox, func() []string) []string {
+	add := func(change func(attrs)) func(*fakeBox, func() []string) []string {
 		return func(f *fakeBox, do func() []string) []string {
 			answer := do()
 			f.change(func() { change(f.disks[len(f.disks)-1]) })
@@ -96,12 +95,12 @@ func TestCreateAnswers(t *testing.T) {
 		{"connection lost", func(*fakeBox, func() []string) []string { return drop }, actors.ErrUnresolved, false},
 		{"silence", func(*fakeBox, func() []string) []string { return nil }, actors.ErrUnresolved, false},
 		{"acknowledged and not there", func(*fakeBox, func() []string) []string { return done }, actors.ErrUnresolved, false},
-		{"another size", add(func(r routeros.Row) { r["file-size"] = "1000000000" }), actors.ErrOutOfRange, false},
-		{"size in whole GiB", add(func(r routeros.Row) { r["file-size"] = "1.0GiB" }), actors.ErrOutOfRange, false},
-		{"comment cut off", add(func(r routeros.Row) { r["comment"] = r["comment"][:20] }), actors.ErrOutOfRange, false},
-		{"another NQN", add(func(r routeros.Row) { r["nvme-tcp-server-nqn"] = "nqn.x" }), actors.ErrOutOfRange, false},
+		{"another size", add(func(r attrs) { r["file-size"] = "1000000000" }), actors.ErrOutOfRange, false},
+		{"size in whole GiB", add(func(r attrs) { r["file-size"] = "1.0GiB" }), actors.ErrOutOfRange, false},
+		{"comment cut off", add(func(r attrs) { r["comment"] = r["comment"][:20] }), actors.ErrOutOfRange, false},
+		{"another NQN", add(func(r attrs) { r["nvme-tcp-server-nqn"] = "nqn.x" }), actors.ErrOutOfRange, false},
 		{"somebody else's row", func(f *fakeBox, _ func() []string) []string {
-			f.addVolume(func(r routeros.Row) { r["comment"] = "" })
+			f.addVolume(func(r attrs) { r["comment"] = "" })
 			return trap("failure: file in use")
 		}, actors.ErrUnresolved, true},
 	} {

@@ -11,12 +11,11 @@ import (
 	"testing/synctest"
 
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 func TestDelete(t *testing.T) {
 	f := newFakeBox(t)
-	id := f.addVolume(func(r routeros.Row) { r["nvme-tcp-export"] = "true" })
+	id := f.addVolume(func(r attrs) { r["nvme-tcp-export"] = "true" })
 	f.change(func() {
 		f.files["raid10/volumes/"+string(otherVolume)+".img"] = true
 		f.files["raid10/old/"+string(testVolume)+".img.bak"] = true
@@ -60,7 +59,7 @@ func TestDeleteLostAnswers(t *testing.T) {
 			t.Run(name[1:]+" "+how, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := newFakeBox(t)
-					f.addVolume(func(r routeros.Row) { r["nvme-tcp-export"] = "true" })
+					f.addVolume(func(r attrs) { r["nvme-tcp-export"] = "true" })
 					var once atomic.Bool
 					f.on(on(name, func(do func() []string) []string {
 						if once.Swap(true) {
@@ -129,13 +128,13 @@ func TestDeleteUnfinished(t *testing.T) {
 }
 
 func TestDeleteRefused(t *testing.T) {
-	for name, change := range map[string]func(routeros.Row){
-		"attached": func(r routeros.Row) {
+	for name, change := range map[string]func(attrs){
+		"attached": func(r attrs) {
 			r["comment"] = ledger(func(l *actors.Ledger) {
 				l.Access, l.Grants = actors.AccessSingle, []actors.Grant{{Node: "node-a", At: 1}}
 			}).String()
 		},
-		"outside of the configured paths": func(r routeros.Row) { r["file-path"] = "/raid10/elsewhere/" + string(testVolume) + ".img" },
+		"outside of the configured paths": func(r attrs) { r["file-path"] = "/raid10/elsewhere/" + string(testVolume) + ".img" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeBox(t)

@@ -41,7 +41,7 @@ type fakeBox struct {
 
 	mu       sync.Mutex
 	nextID   int
-	disks    []routeros.Row
+	disks    []attrs
 	files    map[string]bool // without a leading slash
 	log      []string        // commands but for listings, without the tag
 	listings int
@@ -52,10 +52,31 @@ type fakeBox struct {
 	act func(cmd []string, do func() []string) []string
 }
 
+// attrs are the attributes of a row, by name.
+type attrs map[string]string
+
+// row returns them as a listing does, in one order always.
+func (a attrs) row() routeros.Row {
+	var r routeros.Row
+	for _, name := range slices.Sorted(maps.Keys(a)) {
+		r = append(r, "="+name+"="+a[name])
+	}
+	return r
+}
+
+// wire returns rows as a listing does.
+func wire(rows ...attrs) []routeros.Row {
+	var out []routeros.Row
+	for _, a := range rows {
+		out = append(out, a.row())
+	}
+	return out
+}
+
 func newFakeBox(t *testing.T) *fakeBox {
 	t.Helper()
 	f := &fakeBox{t: t, files: map[string]bool{}, conns: map[net.Conn]bool{}, nextID: 1}
-	f.addRow(routeros.Row{"type": "raid", "slot": "raid10", "mount-point": "raid10", "state": "clean", "size": "16003143565312", "free": "14789895307264"})
+	f.addRow(attrs{"type": "raid", "slot": "raid10", "mount-point": "raid10", "state": "clean", "size": "16003143565312", "free": "14789895307264"})
 	t.Cleanup(func() {
 		f.drop()
 		f.serving.Wait()
@@ -95,7 +116,7 @@ func (f *fakeBox) on(act func(cmd []string, do func() []string) []string) {
 	f.change(func() { f.act = act })
 }
 
-func (f *fakeBox) addRow(r routeros.Row) (id string) {
+func (f *fakeBox) addRow(r attrs) (id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id = fmt.Sprintf("*%X", f.nextID)
@@ -109,7 +130,7 @@ func (f *fakeBox) addRow(r routeros.Row) (id string) {
 }
 
 // disk returns the row of a volume's file as it is now.
-func (f *fakeBox) disk(id actors.VolumeID) routeros.Row {
+func (f *fakeBox) disk(id actors.VolumeID) attrs {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range f.disks {
@@ -186,11 +207,7 @@ func (f *fakeBox) do(cmd []string, tag string, out *[]byte) []string {
 		return done
 	case "/disk/print":
 		for _, d := range f.disks {
-			re := []string{"!re", tag}
-			for k, v := range d {
-				re = append(re, "="+k+"="+v)
-			}
-			*out = routeros.AppendSentence(*out, re...)
+			*out = routeros.AppendSentence(*out, append([]string{"!re", tag}, d.row()...)...)
 		}
 		return done
 	case "/disk/add":
@@ -207,7 +224,7 @@ func (f *fakeBox) do(cmd []string, tag string, out *[]byte) []string {
 		delete(f.files, args["numbers"])
 		return done
 	}
-	i := slices.IndexFunc(f.disks, func(d routeros.Row) bool { return d[".id"] == args[".id"] })
+	i := slices.IndexFunc(f.disks, func(d attrs) bool { return d[".id"] == args[".id"] })
 	switch {
 	case i < 0:
 		return missing
@@ -267,8 +284,8 @@ func ledger(change func(*actors.Ledger)) actors.Ledger {
 func gen(n uint64) actors.Ledger { return ledger(func(l *actors.Ledger) { l.Gen = n }) }
 
 // addVolume puts testVolume on the box: 1 GiB, not exported, gen 1.
-func (f *fakeBox) addVolume(change func(routeros.Row)) (id string) {
-	r := routeros.Row{
+func (f *fakeBox) addVolume(change func(attrs)) (id string) {
+	r := attrs{
 		"type": "file", "slot": "any-name", "file-path": "/" + testFile, "file-size": fmt.Sprint(gib), "size": fmt.Sprint(gib),
 		"nvme-tcp-export": "false", "nvme-tcp-server-port": "4420", "nvme-tcp-server-nqn": testNQN, "comment": gen(1).String(),
 	}

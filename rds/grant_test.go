@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 // write returns a grant with a ledger of that gen.
@@ -168,7 +167,7 @@ func TestWriteRowGone(t *testing.T) {
 // TestWriteOvertaken shows that a process that slept does not write over what came after it.
 func TestWriteOvertaken(t *testing.T) {
 	f := newFakeBox(t)
-	f.addVolume(func(r routeros.Row) { r["comment"] = gen(5).String() })
+	f.addVolume(func(r attrs) { r["comment"] = gen(5).String() })
 	b := f.box(nil)
 	for _, tt := range []struct {
 		name string
@@ -239,7 +238,7 @@ func TestRenumbered(t *testing.T) {
 		answer := do()
 		f.change(func() {
 			f.disks[1][".id"] = "*99"
-			f.disks = append(f.disks, routeros.Row{
+			f.disks = append(f.disks, attrs{
 				".id": id, "type": "file", "slot": "other", "file-path": "/raid10/volumes/" + string(otherVolume) + ".img", "file-size": "512",
 			})
 			_ = f.accepted[0].Close() // a write needs its session before it looks: this is it

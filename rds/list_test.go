@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 const otherVolume = actors.VolumeID("pvc-1b5e1d4e-3b1c-4f0e-9a57-2f0d6f6d0a11")
@@ -35,9 +34,9 @@ func TestRead(t *testing.T) {
 
 // TestReadPoolMissing shows that no volume is said not to exist while its pool may hold it.
 func TestReadPoolMissing(t *testing.T) {
-	for name, lose := range map[string]func(routeros.Row){
-		"not mounted": func(r routeros.Row) { delete(r, "mount-point") },
-		"failed":      func(r routeros.Row) { r["state"] = "failed" },
+	for name, lose := range map[string]func(attrs){
+		"not mounted": func(r attrs) { delete(r, "mount-point") },
+		"failed":      func(r attrs) { r["state"] = "failed" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeBox(t)
@@ -70,14 +69,14 @@ func TestLeaveAlone(t *testing.T) {
 		write   error
 		listed  bool // with a ledger that is not this cluster's
 	}{
-		{"another cluster's", func(f *fakeBox) { f.addVolume(func(r routeros.Row) { r["comment"] = foreign }) }, nil, actors.ErrPrecondition, true},
-		{"damaged", func(f *fakeBox) { f.addVolume(func(r routeros.Row) { r["comment"] += "/x" }) }, actors.ErrPrecondition, actors.ErrPrecondition, true},
-		{"unreadable size", func(f *fakeBox) { f.addVolume(func(r routeros.Row) { r["file-size"] = "1.0GiB" }) }, actors.ErrPrecondition, actors.ErrPrecondition, true},
+		{"another cluster's", func(f *fakeBox) { f.addVolume(func(r attrs) { r["comment"] = foreign }) }, nil, actors.ErrPrecondition, true},
+		{"damaged", func(f *fakeBox) { f.addVolume(func(r attrs) { r["comment"] += "/x" }) }, actors.ErrPrecondition, actors.ErrPrecondition, true},
+		{"unreadable size", func(f *fakeBox) { f.addVolume(func(r attrs) { r["file-size"] = "1.0GiB" }) }, actors.ErrPrecondition, actors.ErrPrecondition, true},
 		{"two rows", func(f *fakeBox) {
 			f.addVolume(nil)
-			f.addVolume(func(r routeros.Row) { r["comment"], r["file-path"] = "", "/raid10/copy/"+string(testVolume)+".img" })
+			f.addVolume(func(r attrs) { r["comment"], r["file-path"] = "", "/raid10/copy/"+string(testVolume)+".img" })
 		}, actors.ErrPrecondition, actors.ErrPrecondition, true},
-		{"the older driver's", func(f *fakeBox) { f.addVolume(func(r routeros.Row) { r["comment"] = "" }) }, nil, nil, false},
+		{"the older driver's", func(f *fakeBox) { f.addVolume(func(r attrs) { r["comment"] = "" }) }, nil, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFakeBox(t)

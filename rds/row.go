@@ -54,8 +54,8 @@ func absolute(file string) string {
 // parseRow reads the row of a file disk. It returns nil for a disk that holds no volume.
 func parseRow(re routeros.Row) *row {
 	r := row{
-		id: re[".id"], slot: re["slot"], path: absolute(re["file-path"]),
-		nqn: re["nvme-tcp-server-nqn"], allowHost: re["nvme-tcp-server-allow-host-name"], comment: re["comment"],
+		id: re.Get(".id"), slot: re.Get("slot"), path: absolute(re.Get("file-path")),
+		nqn: re.Get("nvme-tcp-server-nqn"), allowHost: re.Get("nvme-tcp-server-allow-host-name"), comment: re.Get("comment"),
 	}
 	var ok bool
 	if r.holds, ok = volumeFile(r.path); !ok {
@@ -76,16 +76,16 @@ func (r *row) parse(re routeros.Row) (err error) {
 	if !idForm.MatchString(r.id) {
 		return fmt.Errorf("its .id %.32q is none", r.id)
 	}
-	if r.size, err = parseSize(re["file-size"]); err != nil {
+	if r.size, err = parseSize(re.Get("file-size")); err != nil {
 		return fmt.Errorf("its file-size: %w", err)
 	}
-	if r.export, err = parseBool(re["nvme-tcp-export"]); err != nil {
+	if r.export, err = parseBool(re.Get("nvme-tcp-export")); err != nil {
 		return fmt.Errorf("its nvme-tcp-export: %w", err)
 	}
-	if r.disabled, err = parseBool(re["disabled"]); err != nil {
+	if r.disabled, err = parseBool(re.Get("disabled")); err != nil {
 		return fmt.Errorf("its disabled: %w", err)
 	}
-	if s := re["nvme-tcp-server-port"]; s != "" {
+	if s := re.Get("nvme-tcp-server-port"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 16)
 		if err != nil {
 			return fmt.Errorf("its nvme-tcp-server-port %.32q is no port", s)

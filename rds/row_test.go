@@ -11,11 +11,10 @@ import (
 	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 // A row as a real box shows it over REST, with a volume's file.
-var realRow = routeros.Row{
+var realRow = attrs{
 	".id": "*2", "disabled": "false", "file-offset": "0", "file-path": "/" + testFile, "file-size": "17179856896", "fs": "-",
 	"model": "/" + testFile, "mount-filesystem": "true", "mounted": "false", "nvme-tcp-export": "true", "parent": "", "raid-master": "none",
 	"size": "17179852800", "slot": "file-disk1-swap", "slot-default": "", "type": "file", "nvme-tcp-server-port": "4421",
@@ -46,7 +45,7 @@ func TestParseRow(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			re := maps.Clone(realRow)
 			re[tt.field] = tt.value
-			r := parseRow(re)
+			r := parseRow(re.row())
 			if r == nil || r.err != nil || r.holds != testVolume {
 				t.Fatalf("parseRow = %+v", r)
 			}
@@ -83,7 +82,7 @@ func TestParseRowDamaged(t *testing.T) {
 			re := maps.Clone(realRow)
 			re["comment"] = gen(1).String()
 			re[tt.field] = tt.value
-			r := parseRow(re)
+			r := parseRow(re.row())
 			if r == nil || r.holds != testVolume || !errors.Is(r.err, actors.ErrPrecondition) {
 				t.Fatalf("parseRow = %+v, want ErrPrecondition", r)
 			}
@@ -113,7 +112,7 @@ func TestVolumeFile(t *testing.T) {
 }
 
 func TestPoolOf(t *testing.T) {
-	good := routeros.Row{"type": "raid", "slot": "r", "mount-point": "raid10", "state": "clean", "size": "1000", "free": "400"}
+	good := attrs{"type": "raid", "slot": "r", "mount-point": "raid10", "state": "clean", "size": "1000", "free": "400"}
 	for _, tt := range []struct {
 		name  string
 		field string
@@ -136,7 +135,7 @@ func TestPoolOf(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			re := maps.Clone(good)
 			re[tt.field] = tt.value
-			s := newSnapshot(time.Time{}, []routeros.Row{re}, nil)
+			s := newSnapshot(time.Time{}, wire(re), nil)
 			_, err := s.poolOf(testPath)
 			if tt.ok && err != nil || !tt.ok && !errors.Is(err, actors.ErrUnavailable) {
 				t.Errorf("poolOf = %v, present: %t", err, tt.ok)
@@ -144,18 +143,18 @@ func TestPoolOf(t *testing.T) {
 		})
 	}
 	t.Run("two", func(t *testing.T) {
-		if _, err := newSnapshot(time.Time{}, []routeros.Row{good, good}, nil).poolOf(testPath); !errors.Is(err, actors.ErrUnavailable) {
+		if _, err := newSnapshot(time.Time{}, wire(good, good), nil).poolOf(testPath); !errors.Is(err, actors.ErrUnavailable) {
 			t.Errorf("poolOf = %v, want ErrUnavailable", err)
 		}
 	})
 }
 
 func TestPorts(t *testing.T) {
-	row := func(port string) routeros.Row {
-		return routeros.Row{"type": "file", "file-path": "/x", "nvme-tcp-server-port": port}
+	row := func(port string) attrs {
+		return attrs{"type": "file", "file-path": "/x", "nvme-tcp-server-port": port}
 	}
 	begin := time.Unix(1000, 0)
-	snap := newSnapshot(begin, []routeros.Row{row("4420"), row("4420"), row("4421")}, nil)
+	snap := newSnapshot(begin, wire(row("4420"), row("4420"), row("4421")), nil)
 	var rs reservations
 	ports := actors.Ports{First: 4420, Last: 4423}
 	var got []uint16

@@ -5,8 +5,8 @@ package rds
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,29 +49,29 @@ func newSnapshot(at time.Time, rows []routeros.Row, before *snapshot) *snapshot 
 		before = &snapshot{}
 	}
 	for _, re := range rows {
-		s.add(re, before.files[re[".id"]])
+		s.add(re, before.files[re.Get(".id")])
 	}
 	return s
 }
 
 // add takes a row. old is what had its .id in the listing before.
 func (s *snapshot) add(re routeros.Row, old file) {
-	if p := re["nvme-tcp-server-port"]; p != "" {
+	if p := re.Get("nvme-tcp-server-port"); p != "" {
 		s.ports[p]++
 	}
-	if re["type"] != "file" {
-		if at := strings.Trim(re["mount-point"], "/"); at != "" {
+	if re.Get("type") != "file" {
+		if at := strings.Trim(re.Get("mount-point"), "/"); at != "" {
 			s.pools[at] = append(s.pools[at], pool{
-				slot: re["slot"], state: re["state"], disabled: re["disabled"], size: re["size"], free: re["free"],
+				slot: re.Get("slot"), state: re.Get("state"), disabled: re.Get("disabled"), size: re.Get("size"), free: re.Get("free"),
 			})
 		}
 		return
 	}
 	f := old
-	if !maps.Equal(old.re, re) {
+	if !slices.Equal(old.re, re) {
 		f = file{re, parseRow(re)}
 	}
-	s.files[re[".id"]] = f
+	s.files[re.Get(".id")] = f
 	r := f.row
 	if r == nil {
 		return

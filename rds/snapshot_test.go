@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 // text is all that a snapshot says.
@@ -30,23 +29,23 @@ func (s *snapshot) text() string {
 }
 
 // listed makes a snapshot of what follows another, and compares it with one that knows of none.
-func listed(t *testing.T, rows []routeros.Row, before *snapshot) *snapshot {
+func listed(t *testing.T, rows []attrs, before *snapshot) *snapshot {
 	t.Helper()
-	s := newSnapshot(time.Time{}, rows, before)
-	if got, want := s.text(), newSnapshot(time.Time{}, rows, nil).text(); got != want {
+	s := newSnapshot(time.Time{}, wire(rows...), before)
+	if got, want := s.text(), newSnapshot(time.Time{}, wire(rows...), nil).text(); got != want {
 		t.Fatalf("a listing after another shows\n%s\nalone it shows\n%s", got, want)
 	}
 	return s
 }
 
-func volumeRow(n int) routeros.Row { return maps.Collect(attached(n, 2)) }
+func volumeRow(n int) attrs { return maps.Collect(attached(n, 2)) }
 
 // TestUnchangedRow shows that a row that came before is not parsed again.
 func TestUnchangedRow(t *testing.T) {
-	before := listed(t, []routeros.Row{volumeRow(0), volumeRow(1)}, nil)
+	before := listed(t, []attrs{volumeRow(0), volumeRow(1)}, nil)
 	changed := volumeRow(1)
 	changed["size"] = "1"
-	after := listed(t, []routeros.Row{changed, volumeRow(0)}, before)
+	after := listed(t, []attrs{changed, volumeRow(0)}, before)
 	if after.volumes[volumeID(0)] != before.volumes[volumeID(0)] {
 		t.Error("the same row was parsed again")
 	}
@@ -64,17 +63,17 @@ func TestChangedRow(t *testing.T) {
 		"nvme-tcp-export": "false", "nvme-tcp-server-port": "9000", "nvme-tcp-server-nqn": "nqn.x",
 		"nvme-tcp-server-allow-host-name": "nqn.y",
 	} {
-		for name, change := range map[string]func(routeros.Row){
-			"changed":   func(r routeros.Row) { r[property] = value },
-			"malformed": func(r routeros.Row) { r[property] = "?" },
-			"left out":  func(r routeros.Row) { delete(r, property) },
+		for name, change := range map[string]func(attrs){
+			"changed":   func(r attrs) { r[property] = value },
+			"malformed": func(r attrs) { r[property] = "?" },
+			"left out":  func(r attrs) { delete(r, property) },
 		} {
 			t.Run(property+" "+name, func(t *testing.T) {
-				first := []routeros.Row{volumeRow(0), volumeRow(1)}
+				first := []attrs{volumeRow(0), volumeRow(1)}
 				before := listed(t, first, nil)
 				row := volumeRow(0)
 				change(row)
-				after := listed(t, []routeros.Row{row, volumeRow(1)}, before)
+				after := listed(t, []attrs{row, volumeRow(1)}, before)
 				if name == "changed" && after.text() == before.text() {
 					t.Error("the change does not show")
 				}
@@ -90,30 +89,30 @@ func TestChangedRow(t *testing.T) {
 // another row when it starts.
 func TestRenumberedRows(t *testing.T) {
 	a, b := volumeRow(0), volumeRow(1)
-	before := listed(t, []routeros.Row{a, b}, nil)
+	before := listed(t, []attrs{a, b}, nil)
 	x, y := maps.Clone(a), maps.Clone(b)
 	x[".id"], y[".id"] = b[".id"], a[".id"]
-	after := listed(t, []routeros.Row{x, y}, before)
+	after := listed(t, []attrs{x, y}, before)
 	if r, ok := after.row(volumeID(0)); !ok || r.id != b[".id"] {
 		t.Errorf("row = %+v, %t", r, ok)
 	}
 	// Rows without one are compared like any other.
 	delete(x, ".id")
 	delete(y, ".id")
-	listed(t, []routeros.Row{x, y}, listed(t, []routeros.Row{y, x}, after))
+	listed(t, []attrs{x, y}, listed(t, []attrs{y, x}, after))
 }
 
 // TestRowsThatGo shows that nothing is kept of a row that is gone, nor of a quarrel between two.
 func TestRowsThatGo(t *testing.T) {
 	a, b, twin := volumeRow(0), volumeRow(1), volumeRow(0)
 	twin[".id"], twin["slot"] = "*7F", "twin"
-	s := listed(t, []routeros.Row{a, b}, nil)
-	s = listed(t, []routeros.Row{a, b, twin}, s)
+	s := listed(t, []attrs{a, b}, nil)
+	s = listed(t, []attrs{a, b, twin}, s)
 	if r, ok := s.row(volumeID(0)); !ok || r.err == nil {
 		t.Errorf("of two rows = %+v, %t", r, ok)
 	}
-	s = listed(t, []routeros.Row{a, twin}, s)
-	s = listed(t, []routeros.Row{twin}, s)
+	s = listed(t, []attrs{a, twin}, s)
+	s = listed(t, []attrs{twin}, s)
 	if r, ok := s.row(volumeID(0)); !ok || r.err != nil || r.slot != "twin" {
 		t.Errorf("the row that stayed = %+v, %t", r, ok)
 	}
@@ -128,14 +127,14 @@ func TestRowsThatGo(t *testing.T) {
 // TestManyListings changes rows at random, over many listings.
 func TestManyListings(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	rows := []routeros.Row{{".id": "*FF", "type": "raid", "slot": "r", "mount-point": "raid10", "state": "clean", "size": "1000", "free": "400"}}
+	rows := []attrs{{".id": "*FF", "type": "raid", "slot": "r", "mount-point": "raid10", "state": "clean", "size": "1000", "free": "400"}}
 	for n := range 8 {
 		rows = append(rows, volumeRow(n))
 	}
 	var last *snapshot
 	for range 500 {
 		// Rows are the box's, as they come each time: none is changed in place.
-		next := make([]routeros.Row, 0, len(rows))
+		next := make([]attrs, 0, len(rows))
 		for _, i := range rnd.Perm(len(rows)) {
 			re := maps.Clone(rows[i])
 			if rnd.IntN(4) == 0 {
@@ -160,7 +159,7 @@ func TestVolumeIsACopy(t *testing.T) {
 	l := ledger(func(l *actors.Ledger) {
 		l.Access, l.Grants = actors.AccessShared, []actors.Grant{{Node: "a", At: 1}, {Node: "b", At: 2}}
 	})
-	f.addVolume(func(r routeros.Row) { r["comment"] = l.String() })
+	f.addVolume(func(r attrs) { r["comment"] = l.String() })
 	b, ctx := f.box(nil), testContext(t)
 	for range 2 {
 		v, err := b.Read(ctx, testVolume)

@@ -123,7 +123,7 @@ func (c *Client) login(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("%w: %w", ErrLogin, err)
 	case err != nil:
 		return err
-	case reply.Done["ret"] != "":
+	case reply.Done.Get("ret") != "":
 		return fmt.Errorf("%w: the router asks for the login of RouterOS before 6.43, which is not supported", ErrLogin)
 	}
 	return nil

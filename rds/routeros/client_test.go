@@ -36,11 +36,11 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(reply.Re), "[map[.id:*1 slot:a=b] map[.id:*2 slot:]]"; got != want {
+	if got, want := fmt.Sprint(reply.Re), "[[=.id=*1 =slot=a=b] [=.id=*2 =slot=]]"; got != want {
 		t.Errorf("rows = %s, want %s", got, want)
 	}
 	reply, err = c.Run(ctx, "/disk/add", "=slot=c")
-	if err != nil || reply.Done["ret"] != "*3" {
+	if err != nil || reply.Done.Get("ret") != "*3" {
 		t.Errorf("add = %v, %v, want ret *3", reply, err)
 	}
 	reply, err = c.Run(ctx, "/disk/print")
@@ -210,7 +210,7 @@ func TestFastReply(t *testing.T) {
 	for i := range 100 {
 		word := fmt.Sprintf("/%d", i)
 		reply, err := c.Run(testContext(t), word)
-		if err != nil || reply.Done["ret"] != word {
+		if err != nil || reply.Done.Get("ret") != word {
 			t.Fatalf("Run = %v, %v, want ret %s", reply, err, word)
 		}
 	}
@@ -243,7 +243,7 @@ func TestConcurrent(t *testing.T) {
 			wg.Go(func() {
 				word := fmt.Sprintf("/%d/%d", u, r)
 				reply, err := c.Run(ctx, word)
-				if err != nil || reply.Done["ret"] != word || len(reply.Re) != 1 || reply.Re[0]["of"] != word {
+				if err != nil || reply.Done.Get("ret") != word || len(reply.Re) != 1 || reply.Re[0].Get("of") != word {
 					t.Errorf("Run(%s) = %v, %v", word, reply, err)
 				}
 			})
@@ -265,7 +265,7 @@ func TestFragments(t *testing.T) {
 		p.drain()
 	}))
 	reply, err := c.Run(testContext(t), "/print")
-	if err != nil || len(reply.Re) != 1 || reply.Re[0]["long"] != long {
+	if err != nil || len(reply.Re) != 1 || reply.Re[0].Get("long") != long {
 		t.Errorf("Run = %v, %v", reply, err)
 	}
 }

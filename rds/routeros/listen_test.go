@@ -30,10 +30,10 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if got := <-l.Rows(); got["slot"] != "a" {
+	if got := <-l.Rows(); got.Get("slot") != "a" {
 		t.Errorf("first change = %v", got)
 	}
-	if got := <-l.Rows(); got[".dead"] != "yes" {
+	if got := <-l.Rows(); got.Get(".dead") != "yes" {
 		t.Errorf("second change = %v", got)
 	}
 	cancel()
@@ -95,7 +95,7 @@ func TestDeadListener(t *testing.T) {
 	}
 	var got []string
 	for row := range l.Rows() {
-		got = append(got, row["n"])
+		got = append(got, row.Get("n"))
 	}
 	if fmt.Sprint(got) != "[0 1 2]" {
 		t.Errorf("received %v, want the first %d", got, room)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Limits of what a Reader accepts, so that a peer that sends garbage cannot exhaust memory.
@@ -55,8 +56,9 @@ func appendLength(dst []byte, n int) []byte {
 
 // A Reader reads sentences. It is for one goroutine at a time.
 type Reader struct {
-	r   *bufio.Reader
-	buf []byte // of the word being read; kept between words while it is small
+	r    *bufio.Reader
+	buf  []byte // the words of the sentence being read; kept between sentences while it is small
+	ends []int  // where in buf each ends
 }
 
 // NewReader returns a Reader of r, which it buffers.
@@ -67,21 +69,21 @@ func NewReader(r io.Reader) *Reader { return &Reader{r: bufio.NewReaderSize(r, 3
 // io.ErrUnexpectedEOF where it ends within one, wraps ErrMalformed for what is no sentence, and is
 // otherwise the underlying reader's.
 func (r *Reader) ReadSentence() ([]string, error) {
-	var words []string
+	r.buf, r.ends = r.buf[:0], r.ends[:0]
 	room := MaxSentence
 	for {
 		n, err := r.readLength()
 		if err != nil {
-			if errors.Is(err, io.EOF) && len(words) > 0 {
+			if errors.Is(err, io.EOF) && len(r.ends) > 0 {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
 		}
 		if n == 0 {
-			if len(words) == 0 {
+			if len(r.ends) == 0 {
 				continue
 			}
-			return words, nil
+			return r.words(), nil
 		}
 		if n > MaxWord {
 			return nil, fmt.Errorf("word of %d bytes, at most %d are accepted: %w", n, MaxWord, ErrMalformed)
@@ -89,12 +91,26 @@ func (r *Reader) ReadSentence() ([]string, error) {
 		if room -= n + wordCost; room < 0 {
 			return nil, fmt.Errorf("sentence of more than %d bytes: %w", MaxSentence, ErrMalformed)
 		}
-		w, err := r.readWord(n)
-		if err != nil {
+		if err := r.readWord(n); err != nil {
 			return nil, err
 		}
-		words = append(words, w)
 	}
+}
+
+// words returns the words of the sentence that was read, all in one piece of memory: a listing has
+// thousands, and those of a row are kept and dropped together.
+func (r *Reader) words() []string {
+	text := string(r.buf)
+	words := make([]string, len(r.ends))
+	from := 0
+	for i, to := range r.ends {
+		words[i] = text[from:to]
+		from = to
+	}
+	if cap(r.buf) > 4*step || cap(r.ends) > step {
+		r.buf, r.ends = nil, nil
+	}
+	return words
 }
 
 // readLength reads a word's length. It takes forms longer than needed, as RouterOS does. A first
@@ -131,27 +147,22 @@ func (r *Reader) readLength() (int, error) {
 	return int(min(n, MaxWord+1)), nil
 }
 
+// step is by how much the buffer grows at a time, in bytes.
+const step = 16 << 10
+
 // readWord reads the n bytes of a word. The buffer grows with what arrives, not with what the
 // length promises.
-func (r *Reader) readWord(n int) (string, error) {
-	const step = 16 << 10
-	r.buf = r.buf[:0]
-	for len(r.buf) < n {
+func (r *Reader) readWord(n int) error {
+	for end := len(r.buf) + n; len(r.buf) < end; {
 		from := len(r.buf)
-		to := min(n, from+step)
-		if cap(r.buf) < to {
-			r.buf = append(r.buf, make([]byte, to-from)...)
-		}
-		r.buf = r.buf[:to]
+		to := min(end, from+step)
+		r.buf = slices.Grow(r.buf, to-from)[:to]
 		if _, err := io.ReadFull(r.r, r.buf[from:to]); err != nil {
-			return "", unexpected(err)
+			return unexpected(err)
 		}
 	}
-	w := string(r.buf)
-	if cap(r.buf) > 4*step {
-		r.buf = nil
-	}
-	return w, nil
+	r.ends = append(r.ends, len(r.buf))
+	return nil
 }
 
 // unexpected turns an end of the input into one within a sentence.

@@ -50,12 +50,12 @@ func TestDriversClient(t *testing.T) {
 					slot := fmt.Sprintf("%s-%d", name, i)
 					reply, err := c.Run(ctx, addWords(slot)...)
 					if err == nil {
-						id := reply.Done["ret"]
+						id := reply.Done.Get("ret")
 						for _, r := range c.RunAll(ctx, []string{"/disk/set", "=.id=" + id, "=comment=1"}, []string{"/disk/set", "=.id=" + id, "=comment=2"}) {
 							err = errors.Join(err, r.Err)
 						}
 						reply, err2 := c.Run(ctx, "/disk/print", "?.id="+id, "=.proplist=slot,comment")
-						if err2 != nil || len(reply.Re) != 1 || reply.Re[0]["slot"] != slot || reply.Re[0]["comment"] != "2" {
+						if err2 != nil || len(reply.Re) != 1 || reply.Re[0].Get("slot") != slot || reply.Re[0].Get("comment") != "2" {
 							t.Errorf("rows are %v, %v", reply.Re, err2)
 						}
 						_, err2 = c.Run(ctx, "/disk/remove", "=.id="+id)
@@ -72,7 +72,7 @@ func TestDriversClient(t *testing.T) {
 				if !ok {
 					t.Fatalf("listen ended: %v", l.Err())
 				}
-				if row[".dead"] == "yes" {
+				if row.Get(".dead") == "yes" {
 					dead++
 				}
 			}
