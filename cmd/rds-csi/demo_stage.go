@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
@@ -45,6 +43,7 @@ type demoStage struct {
 
 	dir      string
 	box      *sim.Sim
+	nvme     string // address of the box's exports
 	nodes    *actors.StaticNodes
 	told     announcements
 	recorder *telemetry.Recorder
@@ -58,7 +57,6 @@ type demoStage struct {
 	tracer     trace.Tracer
 	trace      trace.TraceID      // of the story
 	metrics    map[string]float64 // before the story
-	port       int
 
 	volume *csipb.Volume
 	hosts  map[string]*demoHost
@@ -73,7 +71,7 @@ type fence struct {
 }
 
 func newStage(ctx context.Context, opts demoOptions, out io.Writer) (_ *demoStage, err error) {
-	st := &demoStage{out: out, hosts: map[string]*demoHost{}, done: make(chan struct{}), recorder: telemetry.NewRecorder(0)}
+	st := &demoStage{out: out, hosts: map[string]*demoHost{}, done: make(chan struct{}), nvme: sim.LoopbackHost(), recorder: telemetry.NewRecorder(0)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, st.close())
@@ -82,12 +80,9 @@ func newStage(ctx context.Context, opts demoOptions, out io.Writer) (_ *demoStag
 	if st.dir, err = os.MkdirTemp("", "rds-csi-demo-"); err != nil {
 		return nil, fmt.Errorf("make a directory for the box: %w", err)
 	}
-	if st.port, err = freePort(ctx); err != nil {
-		return nil, err
-	}
 	st.box, err = sim.Start(ctx, sim.Config{
 		Dir: filepath.Join(st.dir, "box"), Capacity: demoCapacity, Pool: demoPool,
-		Username: demoUser, Password: demoPassword, TLSAddr: "127.0.0.1:0", Switches: opts.switches, Logger: opts.logger,
+		Username: demoUser, Password: demoPassword, TLSAddr: "127.0.0.1:0", NVMeHost: st.nvme, Switches: opts.switches, Logger: opts.logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the simulated box: %w", err)
@@ -116,7 +111,7 @@ func (st *demoStage) start(ctx context.Context, opts demoOptions) error {
 			Username: demoUser, Password: demoPassword, Cluster: demoCluster,
 			VolumePaths: []string{"/" + demoPool}, CommandTimeout: 5 * time.Second,
 		},
-		boxAddress: "127.0.0.1", volumePath: "/" + demoPool, commandTimeout: 5 * time.Second,
+		boxAddress: "127.0.0.1", nvmeAddress: st.nvme, volumePath: "/" + demoPool, commandTimeout: 5 * time.Second,
 		http: "127.0.0.1:0", otlp: opts.otlp, processors: []sdktrace.SpanProcessor{st.recorder}, logger: opts.logger,
 		surroundings: func(*telemetry.Telemetry) (surroundings, error) {
 			return surroundings{nodes: st.nodes, events: &st.told}, nil
@@ -205,17 +200,4 @@ func (st *demoStage) addresses() {
 	st.printf("  CSI          %s\n", st.endpoint())
 	st.printf("  box, TLS     %s (account %s, password %s)\n", st.box.TLSAddr(), demoUser, demoPassword)
 	st.printf("  box, plain   %s\n", st.box.APIAddr())
-}
-
-// freePort returns a port on loopback that nobody listens on, for the volume's export.
-func freePort(ctx context.Context) (int, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err := errors.Join(err, l.Close()); err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return strconv.Atoi(port)
 }

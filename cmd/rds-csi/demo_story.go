@@ -64,7 +64,7 @@ func createVolume(ctx context.Context, st *demoStage) (string, error) {
 		Name: demoName, CapacityRange: &csipb.CapacityRange{RequiredBytes: demoSize},
 		VolumeCapabilities: []*csipb.VolumeCapability{sharedBlock()},
 		Parameters: map[string]string{
-			"fencing": "host", "nvmePort": strconv.Itoa(st.port),
+			"fencing":        "host",
 			"reconnectDelay": strconv.Itoa(int(demoReconnectDelay / time.Second)),
 		},
 	})

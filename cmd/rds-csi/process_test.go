@@ -103,11 +103,11 @@ func insist(t *testing.T, request func(context.Context) error) error {
 	}
 }
 
-func (p *process) create(ctx context.Context, name string, port string) error {
+func (p *process) create(ctx context.Context, name string) error {
 	_, err := p.controller.CreateVolume(ctx, &csipb.CreateVolumeRequest{
 		Name: name, CapacityRange: &csipb.CapacityRange{RequiredBytes: 1 << 30},
 		VolumeCapabilities: []*csipb.VolumeCapability{sharedBlock()},
-		Parameters:         map[string]string{"fencing": "host", "nvmePort": port},
+		Parameters:         map[string]string{"fencing": "host"},
 	})
 	return err
 }

@@ -5,9 +5,9 @@ package main
 
 import (
 	"context"
+	"net"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -20,7 +20,11 @@ import (
 const restartVolume = "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a01"
 
 func startBox(t *testing.T, dir, address string) *sim.Sim {
-	box, err := sim.Start(t.Context(), sim.Config{Dir: dir, Username: testUser, Password: testPassword, APIAddr: address})
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := sim.Start(t.Context(), sim.Config{Dir: dir, Username: testUser, Password: testPassword, APIAddr: address, NVMeHost: host})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,21 +36,13 @@ func startBox(t *testing.T, dir, address string) *sim.Sim {
 	return box
 }
 
-func testPort(t *testing.T) string {
-	port, err := freePort(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strconv.Itoa(port)
-}
-
 // A controller that ends in the middle of a migration is followed by one that knows as much.
 func TestARestartInTheMiddleOfAMigration(t *testing.T) {
-	box := startBox(t, t.TempDir(), "127.0.0.1:0")
+	box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
 	flags := []string{"--nodes=node-a,node-b,node-c", "--cluster-id=0123456789ab", "--command-timeout=1s"}
 	first := startController(t, box.APIAddr(), flags...)
 	ctx := t.Context()
-	if err := first.create(ctx, restartVolume, testPort(t)); err != nil {
+	if err := first.create(ctx, restartVolume); err != nil {
 		t.Fatal(err)
 	}
 	for _, node := range []string{"node-a", "node-b"} {
@@ -89,11 +85,11 @@ func TestARestartInTheMiddleOfAMigration(t *testing.T) {
 // The driver stays up while the box is away, answers Unavailable, and goes on when it is back.
 func TestABoxThatIsAwayForAWhile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "box")
-	box := startBox(t, dir, "127.0.0.1:0")
+	box := startBox(t, dir, sim.LoopbackHost()+":0")
 	address := box.APIAddr()
 	p := startController(t, address, "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s")
 	ctx := t.Context()
-	if err := p.create(ctx, restartVolume, testPort(t)); err != nil {
+	if err := p.create(ctx, restartVolume); err != nil {
 		t.Fatal(err)
 	}
 	if err := box.Close(); err != nil {
@@ -102,7 +98,7 @@ func TestABoxThatIsAwayForAWhile(t *testing.T) {
 	for name, err := range map[string]error{
 		"publish":   p.publish(ctx, restartVolume, "node-a"),
 		"unpublish": p.unpublish(ctx, restartVolume, "node-a"),
-		"create":    p.create(ctx, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a02", testPort(t)),
+		"create":    p.create(ctx, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a02"),
 	} {
 		if status.Code(err) != codes.Unavailable {
 			t.Errorf("%s while the box is away: %v", name, err)

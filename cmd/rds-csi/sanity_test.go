@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -31,29 +30,17 @@ func TestSanity(t *testing.T) {
 		t.Skip("Ginkgo runs a suite once per process: -count repeats the other tests only")
 	}
 	dir := t.TempDir()
-	box, err := sim.Start(t.Context(), sim.Config{Dir: filepath.Join(dir, "box"), Capacity: 64 << 30, Username: testUser, Password: testPassword})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := box.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	box := startBox(t, filepath.Join(dir, "box"), sim.LoopbackHost()+":0")
 	controller := startController(t, box.APIAddr(), "--nodes=node-a,node-b", "--cluster-id="+sanityCluster)
 	node := startSanityNode(t, dir)
 
-	port, err := freePort(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	var contexts []*sanity.TestContext
 	for _, access := range []string{"mount", "block"} {
 		config := sanity.NewTestConfig()
 		config.Address, config.ControllerAddress = node, controller.endpoint
 		config.TargetPath, config.StagingPath = filepath.Join(dir, access+"-target"), filepath.Join(dir, access+"-staging")
-		config.TestVolumeParameters = map[string]string{"fencing": "host", "nvmePort": fmt.Sprint(port)}
+		config.TestVolumeParameters = map[string]string{"fencing": "host"}
 		config.TestVolumeAccessType = access
 		config.TestVolumeSize = 1 << 30
 		config.IDGen = sanityIDs{}
