@@ -31,6 +31,13 @@ func start(t *testing.T, cfg Config) *Sim {
 	if cfg.Password == "" {
 		cfg.Password = testPassword
 	}
+	// A box that reboots comes back on its ports. At an address of its own nobody else takes them
+	// meanwhile, not even as the source of a connection.
+	for _, addr := range []*string{&cfg.APIAddr, &cfg.TLSAddr} {
+		if *addr == "" {
+			*addr = LoopbackHost() + ":0"
+		}
+	}
 	s, err := Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
