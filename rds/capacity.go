@@ -11,10 +11,10 @@ import (
 )
 
 // Capacity returns the state of the pool that holds a volume path, in exact bytes. The error is
-// actors.ErrInvalid for what is no path, and otherwise actors.ErrUnavailable, also where the pool is
-// missing or does not tell its size.
+// actors.ErrInvalid for a path that is not configured, and otherwise actors.ErrUnavailable, also where
+// the pool is missing or does not tell its size.
 func (b *Box) Capacity(ctx context.Context, volumePath string) (actors.Capacity, error) {
-	if err := checkPath(volumePath); err != nil {
+	if err := b.checkConfigured(volumePath); err != nil {
 		return actors.Capacity{}, fmt.Errorf("read capacity: %w", err)
 	}
 	snap, err := b.look(ctx)

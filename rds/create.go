@@ -67,12 +67,8 @@ func (b *Box) checkSpec(spec actors.Spec) error {
 	if err := checkSize(spec.Size); err != nil {
 		return err
 	}
-	if err := checkPath(spec.VolumePath); err != nil {
+	if err := b.checkConfigured(spec.VolumePath); err != nil {
 		return err
-	}
-	// A file elsewhere could not be found again by a delete whose row is gone.
-	if !slices.Contains(b.cfg.VolumePaths, spec.VolumePath) {
-		return fmt.Errorf("volume path %s is none of those configured, %s: %w", spec.VolumePath, strings.Join(b.cfg.VolumePaths, " "), actors.ErrInvalid)
 	}
 	if err := checkNQN("subsystem NQN", spec.NQN); err != nil {
 		return err
@@ -88,6 +84,18 @@ func (b *Box) checkSpec(spec actors.Spec) error {
 	}
 	if _, _, err := actors.ParseLedger(spec.Ledger.String()); err != nil {
 		return fmt.Errorf("ledger that could not be read back: %w: %w", err, actors.ErrInvalid)
+	}
+	return nil
+}
+
+// checkConfigured reports actors.ErrInvalid unless volumes may lie in a directory. A file elsewhere could
+// not be found again by a delete whose row is gone.
+func (b *Box) checkConfigured(dir string) error {
+	if err := checkPath(dir); err != nil {
+		return err
+	}
+	if !slices.Contains(b.cfg.VolumePaths, dir) {
+		return fmt.Errorf("volume path %s is none of those configured, %s: %w", dir, strings.Join(b.cfg.VolumePaths, " "), actors.ErrInvalid)
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func TestListContext(t *testing.T) {
 
 func TestCapacity(t *testing.T) {
 	f := newFakeBox(t)
-	b, ctx := f.box(nil), testContext(t)
+	b, ctx := f.box(func(c *Config) { c.VolumePaths = []string{testPath, "/nvme1/volumes"} }), testContext(t)
 	c, err := b.Capacity(ctx, testPath)
 	if err != nil || c != (actors.Capacity{Total: 16003143565312, Free: 14789895307264}) {
 		t.Errorf("Capacity = %+v, %v", c, err)
@@ -204,8 +204,10 @@ func TestCapacity(t *testing.T) {
 	if _, err := b.Capacity(ctx, "/nvme1/volumes"); !errors.Is(err, actors.ErrUnavailable) {
 		t.Errorf("Capacity of a pool that is not there = %v", err)
 	}
-	if _, err := b.Capacity(ctx, "raid10"); !errors.Is(err, actors.ErrInvalid) {
-		t.Errorf("Capacity of a relative path = %v", err)
+	for _, path := range []string{"raid10", "/raid10", "/elsewhere"} {
+		if _, err := b.Capacity(ctx, path); !errors.Is(err, actors.ErrInvalid) || errors.Is(err, actors.ErrUnavailable) {
+			t.Errorf("Capacity of %s, which is not configured, = %v", path, err)
+		}
 	}
 	for _, field := range []string{"free", "size"} {
 		f.change(func() { delete(f.disks[0], field) })
