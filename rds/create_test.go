@@ -183,6 +183,11 @@ func TestExpand(t *testing.T) {
 		}), 2 * gib, actors.ErrFull, gib},
 		{"refused", set(func(*fakeBox, func() []string) []string { return trap("action failed") }), 2 * gib, actors.ErrUnavailable, gib},
 		{"done and refused", set(func(_ *fakeBox, do func() []string) []string { do(); return trap("action failed") }), 2 * gib, nil, 2 * gib},
+		{"more than the pool, on a box that would agree", func(f *fakeBox) {
+			f.change(func() { f.disks[0]["size"] = fmt.Sprint(2*gib - 512) })
+		}, 2 * gib, actors.ErrOutOfRange, gib},
+		{"all of the pool", func(f *fakeBox) { f.change(func() { f.disks[0]["size"] = fmt.Sprint(2 * gib) }) }, 2 * gib, nil, 2 * gib},
+		{"no pool", func(f *fakeBox) { f.change(func() { delete(f.disks[0], "mount-point") }) }, 2 * gib, actors.ErrUnavailable, gib},
 		{"silence", set(func(*fakeBox, func() []string) []string { return nil }), 2 * gib, actors.ErrUnresolved, gib},
 		{"another size", set(func(f *fakeBox, do func() []string) []string {
 			do()

@@ -19,7 +19,7 @@ import (
 //
 // ErrInvalid: size is malformed. ErrNotFound: the box has no such volume. ErrPrecondition: it is another
 // cluster's, or not the driver's. ErrFull: the pool has no room. ErrOutOfRange: the box set another
-// size. All of these and ErrUnavailable: the volume has at least the size that it had.
+// size, or the pool could never hold it. All of these and ErrUnavailable: the volume has at least the size that it had.
 // ErrUnresolved: an answer was lost.
 func (b *Box) Expand(ctx context.Context, id actors.VolumeID, size int64) (actors.Volume, error) {
 	v, err := b.expand(ctx, id, size)
@@ -54,6 +54,9 @@ func (b *Box) expand(ctx context.Context, id actors.VolumeID, size int64) (actor
 	if r.size >= size {
 		return r.volume(), nil
 	}
+	if err := snap.couldHold(r, size); err != nil {
+		return actors.Volume{}, err
+	}
 	if err := b.expands.check(id, size, time.Now()); err != nil {
 		return actors.Volume{}, err
 	}
@@ -63,6 +66,23 @@ func (b *Box) expand(ctx context.Context, id actors.VolumeID, size int64) (actor
 		b.expands.lose(id, size, time.Now())
 	}
 	return b.expanded(ctx, r, size, answer)
+}
+
+// couldHold reports actors.ErrOutOfRange for a size that a volume's pool is too small for, however empty it
+// is: a box that allocates late might agree to it. What the pool has free is for the box to judge.
+func (s *snapshot) couldHold(r row, size int64) error {
+	p, err := s.poolOf(r.path)
+	if err != nil {
+		return err
+	}
+	c, err := p.capacity()
+	if err != nil {
+		return err
+	}
+	if size > c.Total {
+		return fmt.Errorf("the pool has %d bytes in all: ask for less: %w", c.Total, actors.ErrOutOfRange)
+	}
+	return nil
 }
 
 // expanded reads back what an expand did, whatever the box answered.

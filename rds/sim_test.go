@@ -154,8 +154,17 @@ func TestFullPool(t *testing.T) {
 	if _, err := b.Create(ctx, numbered(2)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Expand(ctx, volumeID(2), 11*gib); !errors.Is(err, actors.ErrFull) {
-		t.Errorf("Expand = %v, want ErrFull", err)
+	if _, err := b.Expand(ctx, volumeID(2), 11*gib); !errors.Is(err, actors.ErrOutOfRange) {
+		t.Errorf("Expand to more than the pool = %v, want ErrOutOfRange", err)
+	}
+	if _, err := b.Create(ctx, numbered(3)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Expand(ctx, volumeID(2), 10*gib); !errors.Is(err, actors.ErrFull) {
+		t.Errorf("Expand to what another volume has = %v, want ErrFull", err)
+	}
+	if err := b.Delete(ctx, volumeID(3)); err != nil {
+		t.Fatal(err)
 	}
 	if v, err := b.Expand(ctx, volumeID(2), 10*gib); err != nil || v.Size != 10*gib {
 		t.Errorf("Expand to the last byte = %+v, %v", v, err)
