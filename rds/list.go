@@ -114,11 +114,15 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 
 // List returns every row that carries a ledger, of this cluster or another, sorted by ID, from a
 // listing that began after the call. A row whose ledger is damaged comes with a zero ledger, which is
-// no cluster's. The error is actors.ErrUnavailable.
+// no cluster's. The error is actors.ErrUnavailable, also while the pool of a configured volume path is
+// missing, as for a while after a start of the box: the rows of its disks may be missing with it.
 func (b *Box) List(ctx context.Context) ([]actors.Volume, error) {
 	snap, err := b.look(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if err := b.complete(snap); err != nil {
+		return nil, fmt.Errorf("list volumes: whether these are all cannot be told: %w", err)
 	}
 	var vols []actors.Volume
 	for _, id := range slices.Sorted(maps.Keys(snap.volumes)) {
@@ -163,10 +167,19 @@ func (b *Box) find(snap *snapshot, id actors.VolumeID) (row, bool, error) {
 	if r, ok := snap.row(id); ok {
 		return r, true, nil
 	}
-	for _, p := range b.cfg.VolumePaths {
-		if _, err := snap.poolOf(p); err != nil {
-			return row{}, false, fmt.Errorf("whether the volume exists cannot be told: %w", err)
-		}
+	if err := b.complete(snap); err != nil {
+		return row{}, false, fmt.Errorf("whether the volume exists cannot be told: %w", err)
 	}
 	return row{}, false, nil
+}
+
+// complete reports actors.ErrUnavailable unless a listing shows the pool of every configured volume path:
+// a row that is missing proves nothing otherwise.
+func (b *Box) complete(snap *snapshot) error {
+	for _, p := range b.cfg.VolumePaths {
+		if _, err := snap.poolOf(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }

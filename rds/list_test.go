@@ -32,8 +32,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadPoolMissing shows that no volume is said not to exist while its pool may hold it.
-func TestReadPoolMissing(t *testing.T) {
+// TestPoolMissing shows that no volume is said not to exist while its pool may hold it.
+func TestPoolMissing(t *testing.T) {
 	for name, lose := range map[string]func(attrs){
 		"not mounted": func(r attrs) { delete(r, "mount-point") },
 		"failed":      func(r attrs) { r["state"] = "failed" },
@@ -44,6 +44,9 @@ func TestReadPoolMissing(t *testing.T) {
 			b := f.box(nil)
 			if v, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
 				t.Errorf("Read = %+v, %v, want ErrUnavailable", v, err)
+			}
+			if vols, err := b.List(testContext(t)); !errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("List = %+v, %v, want ErrUnavailable", vols, err)
 			}
 			if err := b.Delete(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
 				t.Errorf("Delete = %v, want ErrUnavailable", err)
