@@ -144,6 +144,8 @@ func TestCreateVolumeRefusals(t *testing.T) {
 		{"another box", param("rdsAddress", "10.0.0.2"), codes.InvalidArgument, "serves the box 10.0.0.1"},
 		{"box with a port", param("rdsAddress", "10.0.0.1:8728"), codes.InvalidArgument, "without a port"},
 		{"NVMe address", param("nvmeAddress", "a b"), codes.InvalidArgument, "parameter nvmeAddress"},
+		{"mistyped NVMe address", param("nvmeAddress", "10.0.9.999"), codes.InvalidArgument, "parameter nvmeAddress"},
+		{"NVMe address that lacks a part", param("nvmeAddress", "10.0.9"), codes.InvalidArgument, "parameter nvmeAddress"},
 		{"NVMe address with options", param("nvmeAddress", "h,nqn=x"), codes.InvalidArgument, "parameter nvmeAddress"},
 		{"low port", param("nvmePort", "80"), codes.InvalidArgument, "1024 to 65535"},
 		{"high port", param("nvmePort", "65536"), codes.InvalidArgument, "1024 to 65535"},

@@ -183,12 +183,15 @@ func sameAddress(a, b string) bool {
 
 var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*$`)
 
+// numericEnd is how no host name ends: what does is a mistyped IPv4 address (RFC 1123, 2.1).
+var numericEnd = regexp.MustCompile(`(^|\.)[0-9]+$`)
+
 // checkAddress accepts an IP address without a zone, or a host name.
 func checkAddress(s string) error {
 	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		return nil
 	}
-	if len(s) <= maxAddress && hostForm.MatchString(s) {
+	if len(s) <= maxAddress && hostForm.MatchString(s) && !numericEnd.MatchString(s) {
 		return nil
 	}
 	return fmt.Errorf("%.64q is not an IP address or a host name without a port: %w", s, actors.ErrInvalid)
