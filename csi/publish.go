@@ -65,13 +65,26 @@ func (c *Controller) checkVolumeContext(id actors.VolumeID, use usage, m map[str
 			return fmt.Errorf("volume_context %s: %w", keyNVMeAddress, err)
 		}
 	}
-	if fs := m[keyFSType]; fs != "" && !use.block {
-		if err := checkFSType(fs); err != nil {
-			return fmt.Errorf("volume_context %s: %w", keyFSType, err)
-		}
-		if use.fsType != "" && use.fsType != fs {
-			return fmt.Errorf("volume %s holds %s, asked for is %s: ask for %s: %w", id, fs, use.fsType, fs, actors.ErrInvalid)
-		}
+	return checkContent(id, use, m)
+}
+
+// checkContent refuses to use a volume as what it was not made: a VM's disk is not formatted, and a
+// filesystem is not handed out as a raw disk. A context without fencing is the older driver's, which
+// does not tell.
+func checkContent(id actors.VolumeID, use usage, m map[string]string) error {
+	switch fs := m[keyFSType]; {
+	case fs == "" && m[keyFencing] == "":
+		return nil
+	case fs == "" && !use.block:
+		return fmt.Errorf("volume %s was made as a block device: set volumeMode: Block: %w", id, actors.ErrInvalid)
+	case fs == "":
+		return nil
+	case use.block:
+		return fmt.Errorf("volume %s was made for a filesystem, %.32s: set volumeMode: Filesystem: %w", id, fs, actors.ErrInvalid)
+	case checkFSType(fs) != nil:
+		return fmt.Errorf("volume_context %s: %w", keyFSType, checkFSType(fs))
+	case use.fsType != "" && use.fsType != fs:
+		return fmt.Errorf("volume %s holds %s, asked for is %s: ask for %s: %w", id, fs, use.fsType, fs, actors.ErrInvalid)
 	}
 	return nil
 }

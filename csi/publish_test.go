@@ -135,7 +135,7 @@ func TestPublishRefusals(t *testing.T) {
 		return func(q *csipb.ControllerPublishVolumeRequest) { q.VolumeCapability = c }
 	}
 	r := newRig(t, nil)
-	r.create(vol1)
+	made := r.create(vol1)
 	for _, test := range []struct {
 		name   string
 		change func(*csipb.ControllerPublishVolumeRequest)
@@ -159,6 +159,10 @@ func TestPublishRefusals(t *testing.T) {
 		{"another filesystem", func(q *csipb.ControllerPublishVolumeRequest) {
 			q.VolumeCapability, q.VolumeContext = mount(rwo, "xfs"), map[string]string{"fsType": "ext4"}
 		}, codes.InvalidArgument, "holds ext4"},
+		{"a filesystem on a block volume", func(q *csipb.ControllerPublishVolumeRequest) {
+			q.VolumeCapability, q.VolumeContext = mount(rwo, "ext4"), made.GetVolumeContext()
+		}, codes.InvalidArgument, "set volumeMode: Block"},
+		{"a filesystem as a block device", vctx("fsType", "ext4"), codes.InvalidArgument, "set volumeMode: Filesystem"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			req := &csipb.ControllerPublishVolumeRequest{VolumeId: vol1, NodeId: "a", VolumeCapability: block(rwo)}

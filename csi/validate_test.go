@@ -23,6 +23,7 @@ func TestValidate(t *testing.T) {
 		{"several", &csipb.ValidateVolumeCapabilitiesRequest{VolumeCapabilities: []*csipb.VolumeCapability{mount(rwo, "ext4"), mount(rox, "ext4")}}, ""},
 		{"RWX filesystem", &csipb.ValidateVolumeCapabilitiesRequest{VolumeCapabilities: []*csipb.VolumeCapability{mount(rwx, "ext4")}}, "volumeMode: Block"},
 		{"another filesystem", &csipb.ValidateVolumeCapabilitiesRequest{VolumeContext: v.GetVolumeContext(), VolumeCapabilities: []*csipb.VolumeCapability{mount(rwo, "xfs")}}, "holds ext4"},
+		{"block", &csipb.ValidateVolumeCapabilitiesRequest{VolumeContext: v.GetVolumeContext(), VolumeCapabilities: []*csipb.VolumeCapability{block(rwo)}}, "volumeMode: Filesystem"},
 		{"another box", &csipb.ValidateVolumeCapabilitiesRequest{VolumeContext: map[string]string{"rdsAddress": "10.0.0.2"}}, "10.0.0.2"},
 		{"unknown parameter", &csipb.ValidateVolumeCapabilitiesRequest{Parameters: map[string]string{"x": "y"}}, "unknown"},
 		{"another parameter", &csipb.ValidateVolumeCapabilitiesRequest{Parameters: map[string]string{"fencing": "host"}}, "fencing"},
