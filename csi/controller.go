@@ -147,7 +147,7 @@ func (c *Controller) checkReady() error {
 // the older driver's; whether it may be adopted is decided by its actor.
 func (c *Controller) checkOwner(v actors.Volume) error {
 	if v.Exists && v.Ours && v.Ledger.Cluster != c.cfg.Cluster {
-		return fmt.Errorf("volume %s belongs to cluster %s, this is cluster %s: rds-csi adopt takes it over: %w", v.ID, v.Ledger.Cluster, c.cfg.Cluster, actors.ErrPrecondition)
+		return fmt.Errorf("volume %s belongs to cluster %s, this is cluster %s: use it there, taking it over is not supported yet: %w", v.ID, v.Ledger.Cluster, c.cfg.Cluster, actors.ErrPrecondition)
 	}
 	return nil
 }

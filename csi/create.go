@@ -151,7 +151,7 @@ func (c *Controller) checkSame(v actors.Volume, r createRequest) error {
 		return err
 	}
 	if !v.Ours {
-		return fmt.Errorf("volume %s is on the box without a ledger: no PersistentVolume of this cluster names it: delete the disk or adopt it with rds-csi adopt: %w", v.ID, actors.ErrPrecondition)
+		return fmt.Errorf("volume %s is on the box without a ledger: it may be an older driver's and hold data, and adopting it is not supported yet: use another name: %w", v.ID, actors.ErrPrecondition)
 	}
 	differs := func(what string, is, asked any) error {
 		return fmt.Errorf("volume %s has %s %v, asked for is %v: use another name or delete the volume: %w", v.ID, what, is, asked, actors.ErrExists)

@@ -402,7 +402,7 @@ func TestCreateVolumeLeavesOtherRowsAlone(t *testing.T) {
 		r := newRig(t, nil)
 		r.box.put(row)
 		_, err := r.CreateVolume(t.Context(), gib())
-		r.wantCode(err, codes.FailedPrecondition, says, "adopt")
+		r.wantCode(err, codes.FailedPrecondition, says, "not supported yet")
 		r.wantWrites()
 	}
 }
