@@ -122,4 +122,5 @@ func annotate(span trace.Span, req any) {
 	}
 }
 
-func bounded(s string) string { return s[:min(len(s), maxString)] }
+// bounded cuts between characters: a collector refuses a whole batch of spans for half of one.
+func bounded(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxString)], "") }

@@ -342,3 +342,31 @@ func TestServerCutsRequestsOff(t *testing.T) {
 	}
 	<-left
 }
+
+// TestServerBoundsWhatSpansHold: half of a character would cost the collector's whole batch.
+func TestServerBoundsWhatSpansHold(t *testing.T) {
+	recorder := tracetest.NewSpanRecorder()
+	var j journal
+	cfg := j.config(t, stubController{publish: func(context.Context) error { return nil }})
+	cfg.TracerProvider = trace.NewTracerProvider(trace.WithSpanProcessor(recorder))
+	client, stop := start(t, cfg)
+	req := &csipb.ControllerPublishVolumeRequest{VolumeId: strings.Repeat("x", 127) + strings.Repeat("ä", 100)}
+	if _, err := client.ControllerPublishVolume(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	found := false
+	for _, span := range recorder.Ended() {
+		for _, a := range span.Attributes() {
+			if a.Key == "rds_csi.volume.id" {
+				found = true
+				if got := a.Value.AsString(); got != strings.Repeat("x", 127) {
+					t.Errorf("the span has the volume ID %q", got)
+				}
+			}
+		}
+	}
+	if !found {
+		t.Error("no span names the volume")
+	}
+}
