@@ -53,7 +53,7 @@ func (c *Controller) ControllerPublishVolume(ctx context.Context, req *csipb.Con
 // does not know are left alone: Kubernetes and older drivers add some.
 func (c *Controller) checkVolumeContext(id actors.VolumeID, use usage, m map[string]string) error {
 	if a := m[keyRDSAddress]; a != "" && !c.servesAddress(a) {
-		return fmt.Errorf("volume %s is on the box %.64q, this controller serves %s: if that is the same box, give the old address as an alias: %w", id, a, c.cfg.BoxAddress, actors.ErrInvalid)
+		return fmt.Errorf("volume %s is on the box %.64q, this controller serves %s: if that is the same box, give that address in --rds-aliases: %w", id, a, c.cfg.BoxAddress, actors.ErrInvalid)
 	}
 	if nqn := m[keyNQN]; nqn != "" {
 		if _, ok := actors.NQNPrefix(nqn, id); !ok {

@@ -153,7 +153,7 @@ func TestPublishRefusals(t *testing.T) {
 		{"RWX filesystem", capability(mount(rwx, "")), codes.InvalidArgument, "volumeMode: Block"},
 		{"unsupported mode", capability(block(csipb.VolumeCapability_AccessMode_MULTI_NODE_SINGLE_WRITER)), codes.InvalidArgument, "not supported"},
 		{"read-only writer", func(q *csipb.ControllerPublishVolumeRequest) { q.Readonly = true }, codes.InvalidArgument, "ReadOnlyMany"},
-		{"another box", vctx("rdsAddress", "10.0.0.2"), codes.InvalidArgument, "alias"},
+		{"another box", vctx("rdsAddress", "10.0.0.2"), codes.InvalidArgument, "--rds-aliases"},
 		{"another volume's NQN", vctx("nqn", csi.DefaultNQNPrefix+":"+vol2), codes.InvalidArgument, "not the one of volume"},
 		{"NVMe address", vctx("nvmeAddress", "h,x=y"), codes.InvalidArgument, "nvmeAddress"},
 		{"another filesystem", func(q *csipb.ControllerPublishVolumeRequest) {

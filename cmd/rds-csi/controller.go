@@ -26,6 +26,7 @@ type controllerFlags struct {
 	commonFlags
 	nodes          string
 	rdsAddress     string
+	rdsAliases     string
 	rdsPlain       bool
 	rdsCAFile      string
 	rdsInsecure    bool
@@ -40,6 +41,7 @@ func (f *controllerFlags) register(fs *flag.FlagSet) {
 	f.commonFlags.register(fs, ":9809")
 	fs.StringVar(&f.nodes, "nodes", "", "the `nodes` that exist, comma-separated, where there is no Kubernetes")
 	fs.StringVar(&f.rdsAddress, "rds-address", "", "the box, `host[:port]`; the port is 8729, or 8728 with --rds-plain")
+	fs.StringVar(&f.rdsAliases, "rds-aliases", "", "other `addresses` of the same box that StorageClasses and older volumes name, comma-separated, as after it was renumbered")
 	fs.BoolVar(&f.rdsPlain, "rds-plain", false, "the API without TLS: password and commands cross the network readable")
 	fs.StringVar(&f.rdsCAFile, "rds-ca-file", "", "`file` of PEM certificates that may have signed the box's; empty: the system's")
 	fs.BoolVar(&f.rdsInsecure, "rds-insecure-skip-verify", false, "TLS without checking who answers")
@@ -90,6 +92,9 @@ func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driv
 		return cfg, err
 	}
 	cfg.boxAddress = host
+	if f.rdsAliases != "" {
+		cfg.boxAliases = strings.Split(f.rdsAliases, ",")
+	}
 	tlsConfig, err := f.tls(host)
 	if err != nil {
 		return cfg, err

@@ -27,6 +27,7 @@ type driverConfig struct {
 
 	box            rds.Config // Hooks, Tracer and Logger are filled in
 	boxAddress     string     // without a port, for volume contexts
+	boxAliases     []string   // the same, as older volume contexts have it
 	nvmeAddress    string
 	volumePath     string
 	commandTimeout time.Duration
@@ -146,7 +147,7 @@ func (d *driver) newServer(ctx context.Context) (*csi.Server, error) {
 	}
 	controller, err := csi.NewController(csi.Config{
 		Volumes: d.sup, Storage: d.box, Cluster: d.cfg.cluster,
-		BoxAddress: d.cfg.boxAddress, NVMeAddress: d.cfg.nvmeAddress, VolumePath: d.cfg.volumePath,
+		BoxAddress: d.cfg.boxAddress, BoxAliases: d.cfg.boxAliases, NVMeAddress: d.cfg.nvmeAddress, VolumePath: d.cfg.volumePath,
 	})
 	if err != nil {
 		return nil, err

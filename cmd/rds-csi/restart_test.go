@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -110,5 +111,31 @@ func TestABoxThatIsAwayForAWhile(t *testing.T) {
 	}
 	if d := box.Disks()[0]; !d.Export {
 		t.Fatalf("published, and the box shows %+v", d)
+	}
+}
+
+// Volumes keep the address under which they were made; after the box was renumbered they are still its.
+func TestARenumberedBox(t *testing.T) {
+	box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
+	flags := []string{"--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s"}
+	publish := func(p *process) error {
+		return insist(t, func(ctx context.Context) error {
+			_, err := p.controller.ControllerPublishVolume(ctx, &csipb.ControllerPublishVolumeRequest{
+				VolumeId: restartVolume, NodeId: "node-a", VolumeCapability: sharedBlock(),
+				VolumeContext: map[string]string{"rdsAddress": "10.0.0.1"},
+			})
+			return err
+		})
+	}
+	before := startController(t, box.APIAddr(), flags...)
+	if err := before.create(t.Context(), restartVolume); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(before); status.Code(err) != codes.InvalidArgument {
+		t.Fatalf("a volume of another box: %v", err)
+	}
+	before.stop()
+	if err := publish(startController(t, box.APIAddr(), append(flags, "--rds-aliases=rds.lab,10.0.0.1")...)); err != nil {
+		t.Fatal(err)
 	}
 }
