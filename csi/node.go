@@ -35,6 +35,9 @@ type NodeConfig struct {
 	Mounts      Mounts      // required
 	Filesystems Filesystems // required
 
+	// StaleMount is told of each mount that was found without its device, and whether it could be taken
+	// down. It must not block. Nil: nobody counts.
+	StaleMount func(error)
 	// Logger gets what a caller is not told. Nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -58,6 +61,7 @@ type Node struct {
 	filesystems Filesystems
 	records     *records
 	flights     *flights
+	staleMount  func(error)
 	log         *slog.Logger
 }
 
@@ -69,6 +73,9 @@ func NewNode(c NodeConfig) (*Node, error) {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultNodeTimeout
+	}
+	if c.StaleMount == nil {
+		c.StaleMount = func(error) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -86,6 +93,7 @@ func NewNode(c NodeConfig) (*Node, error) {
 		filesystems: c.Filesystems,
 		records:     records,
 		flights:     newFlights(c.Timeout, c.Logger),
+		staleMount:  c.StaleMount,
 		log:         c.Logger,
 	}, nil
 }

@@ -38,6 +38,7 @@ type nodeTest struct {
 	fault  func(op, arg string) error // nil: none
 	kernel *csitest.Node
 	node   *csi.Node
+	stale  []error // the mounts without a device that were found
 	cap    *csipb.VolumeCapability
 }
 
@@ -73,6 +74,7 @@ func (nt *nodeTest) config() csi.NodeConfig {
 	return csi.NodeConfig{
 		Node: "worker-1", Host: thisHost, StateDir: filepath.Join(nt.dir, "state"),
 		Devices: nt.kernel, Mounts: nt.kernel, Filesystems: nt.kernel,
+		StaleMount: func(err error) { nt.stale = append(nt.stale, err) },
 	}
 }
 

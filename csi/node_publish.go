@@ -173,9 +173,8 @@ func (n *Node) place(ctx context.Context, dev nvme.Device, p publishing) error {
 	case entry.Mounted && entry.Num == dev.Num:
 		return fmt.Errorf("target path %s is mounted with read-only=%t, unpublish it first: %w", p.Target, entry.ReadOnly, actors.ErrExists)
 	case entry.Mounted && entry.Stale:
-		n.log.WarnContext(ctx, "unmounting a filesystem whose device is gone", "volume", p.volume, "path", p.Target, "device", entry.Num)
-		if err := n.mounts.Unmount(ctx, p.Target); err != nil {
-			return fmt.Errorf("unmount what is left of a lost device from %s: %w", p.Target, err)
+		if err := n.unmountStale(ctx, p.volume, p.Target, entry); err != nil {
+			return err
 		}
 	case entry.Mounted, entry.Kind == nvme.KindBlock, entry.Kind == nvme.KindOther:
 		return fmt.Errorf("target path %s is taken by something else, remove it: %w", p.Target, actors.ErrPrecondition)
@@ -194,7 +193,7 @@ func (n *Node) placeBlock(ctx context.Context, dev nvme.Device, p publishing, en
 		return nil
 	case entry.Kind == nvme.KindBlock && !entry.Mounted:
 		// Left over from before a reboot or a lost connection, or made with another mode.
-		n.log.WarnContext(ctx, "replacing a device node", "volume", p.volume, "path", p.Target, "found", entry.Num, "wanted", dev.Num)
+		n.log.WarnContext(ctx, "replacing a device node", "volume-id", string(p.volume), "path", p.Target, "found", entry.Num, "wanted", dev.Num)
 		if err := removePath(p.Target); err != nil {
 			return err
 		}

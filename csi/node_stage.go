@@ -188,7 +188,7 @@ func (n *Node) standing(ctx context.Context, rec *record, conns []nvme.Connectio
 		case entry.Mounted && !p.Access.Block, entry.Kind == nvme.KindBlock && hasDevice(conns, entry.Num):
 			there = append(there, p)
 		case entry.Kind == nvme.KindBlock && !entry.Mounted:
-			n.log.WarnContext(ctx, "removing a device node that is not this volume's any more", "volume", rec.Volume, "path", p.Target, "device", entry.Num)
+			n.log.WarnContext(ctx, "removing a device node that is not this volume's any more", "volume-id", string(rec.Volume), "path", p.Target, "device", entry.Num)
 			if err := removePath(p.Target); err != nil {
 				return nil, err
 			}
@@ -213,9 +213,8 @@ func (n *Node) mountStaging(ctx context.Context, dev nvme.Device, s staging) err
 	case entry.Mounted && entry.Num == dev.Num:
 		return fmt.Errorf("volume %s is mounted at %s with read-only=%t, unstage it first: %w", s.volume, s.path, entry.ReadOnly, actors.ErrExists)
 	case entry.Mounted && entry.Stale:
-		n.log.WarnContext(ctx, "unmounting a filesystem whose device is gone", "volume", s.volume, "path", s.path, "device", entry.Num)
-		if err := n.mounts.Unmount(ctx, s.path); err != nil {
-			return fmt.Errorf("unmount what is left of a lost device from %s: %w", s.path, err)
+		if err := n.unmountStale(ctx, s.volume, s.path, entry); err != nil {
+			return err
 		}
 	case entry.Mounted:
 		return fmt.Errorf("staging path %s has device %s mounted, which is not %s of volume %s; unmount it: %w", s.path, entry.Num, dev.Num, s.volume, actors.ErrPrecondition)
@@ -224,6 +223,17 @@ func (n *Node) mountStaging(ctx context.Context, dev nvme.Device, s staging) err
 	}
 	if err := n.mounts.Mount(ctx, dev, s.path, s.access.filesystem()); err != nil {
 		return fmt.Errorf("mount %s at %s: %w", s.volume, s.path, err)
+	}
+	return nil
+}
+
+// unmountStale takes down a mount whose device is gone.
+func (n *Node) unmountStale(ctx context.Context, id actors.VolumeID, path string, entry nvme.Entry) error {
+	n.log.WarnContext(ctx, "unmounting a filesystem whose device is gone", "volume-id", string(id), "path", path, "device", entry.Num)
+	err := n.mounts.Unmount(ctx, path)
+	n.staleMount(err)
+	if err != nil {
+		return fmt.Errorf("unmount what is left of a lost device from %s: %w", path, err)
 	}
 	return nil
 }

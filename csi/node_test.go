@@ -395,6 +395,9 @@ func TestLostDevice(t *testing.T) {
 			t.Errorf("%s: %+v", path, e)
 		}
 	}
+	if !slices.Equal(nt.stale, []error{nil, nil}) {
+		t.Errorf("told of stale mounts: %v, want the staging and the target path, both taken down", nt.stale)
+	}
 	wantOK(t, nt.unpublish(volumeA, "a"))
 	wantOK(t, nt.unstage(volumeA))
 	nt.wantClean(volumeA, "a")

@@ -109,6 +109,10 @@ func (f *nodeFlags) newNode(host actors.Host, tel *telemetry.Telemetry, logger *
 	return csi.NewNode(csi.NodeConfig{
 		Node: actors.NodeID(f.node), Host: host, StateDir: f.stateDir,
 		Devices: observedDevices{devices, tel}, Mounts: observedMounts{mounts, tel}, Filesystems: mounts, Logger: logger,
+		StaleMount: func(err error) {
+			tel.StaleMount()
+			tel.StaleRecovery(err)
+		},
 	})
 }
 
