@@ -206,7 +206,7 @@ func (e *Events) drop(n note, cause string, err error) {
 		level = slog.LevelDebug
 	}
 	e.config.Logger.Log(context.Background(), level, "event was not posted",
-		"reason", n.reason, "volume", n.volume, "cause", cause, "error", err)
+		"reason", n.reason, "volume-id", n.volume, "cause", cause, "error", err)
 	e.config.Dropped(cause)
 }
 
