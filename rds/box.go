@@ -50,6 +50,7 @@ func New(cfg Config) (*Box, error) {
 	}
 	b := &Box{cfg: cfg}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	cfg.Hooks.Connection(cfg.Address, false)
 	b.urgent, b.bulk = newLane("urgent", b), newLane("bulk", b)
 	b.loops.Go(func() { b.urgent.run(b.ctx) })
 	b.loops.Go(func() { b.bulk.run(b.ctx) })

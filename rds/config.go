@@ -64,7 +64,8 @@ type Config struct {
 type Hooks struct {
 	// Command has ended. kind is one of the Kind constants.
 	Command func(kind string, d time.Duration, err error)
-	// Connection tells whether there is a session with the box, when that has changed.
+	// Connection tells whether there is a session with the box: by New that there is none yet, and then
+	// when that has changed.
 	Connection func(address string, up bool)
 	// Reconnect tells of each attempt to connect, the first one too: nil means that there is a
 	// session again, and that what was known of the box may be out of date.
