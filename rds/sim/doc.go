@@ -5,7 +5,7 @@
 // over TLS, disks that are sparse files in a directory, and their export over NVMe/TCP.
 //
 // There is one model of the box, the table of its disks, and transports around it. The model is
-// pure: a command makes a new table of an old one (disk.go, file.go, pool.go). The machine owns the
+// pure: a command makes a new table of an old one (disk.go, file.go, table.go). The machine owns the
 // table; it turns the difference of two tables into work on files, exports and the saved
 // configuration, and publishes a table only when that work is done (machine.go). What is served to
 // a reader is always a whole published table.
