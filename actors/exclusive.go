@@ -13,7 +13,7 @@ func (m *machine) run(r request) {
 	}
 	v := m.s.vol
 	if v.Exists || r.op.Kind == OpExpand {
-		if err := m.ours(); err != nil {
+		if err := m.s.ours(); err != nil {
 			m.refuse(err)
 			return
 		}

@@ -69,8 +69,8 @@ func outcome(before, after Ledger) (announcing, bool) {
 
 // timeoutDue reports whether the migration under way has taken too long and nobody was told.
 func (m *machine) timeoutDue() bool {
-	mg, ok := m.s.vol.Ledger.migration()
-	return ok && !mg.told && m.ours() == nil && !m.now.Before(later(mg.deadline, m.s.backoff.until))
+	mg, ok := m.s.open()
+	return ok && !m.now.Before(later(mg.deadline, m.s.backoff.until))
 }
 
 // recordTimeout writes the outcome into the ledger; it is told when the box has acknowledged it,

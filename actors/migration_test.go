@@ -118,6 +118,28 @@ func TestRestartChangesNothingAboutAMigration(t *testing.T) {
 	}
 }
 
+// A deadline that passes without anything done would have the loop spin.
+func TestNoTimerRunsForAMigrationOfOthers(t *testing.T) {
+	for name, change := range map[string]func(*Volume){
+		"another cluster's":          func(v *Volume) { v.Ledger.Cluster = "ba9876543210" },
+		"an NQN that is not its own": func(v *Volume) { v.NQN = "nqn.2000-02.com.example:other" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newStage(t, FencingEpoch)
+			st.attach(AccessShared, "node-a", "node-b")
+			change(&st.row)
+			st.restart(testRules)
+			st.now = st.now.Add(time.Hour)
+			st.do(Observed{})
+			st.finish()
+			st.wantIdle()
+			if st.s.Migrating() {
+				t.Fatal("counted as a migration of this cluster")
+			}
+		})
+	}
+}
+
 func TestReadersAreNoMigration(t *testing.T) {
 	st := newStage(t, FencingEpoch)
 	st.attach(AccessReader, "node-a", "node-b")

@@ -45,7 +45,7 @@ func (m *machine) adopt(read Volume, first bool) {
 	}
 	m.s.vol = read
 	m.s.epoch = max(m.s.epoch, read.Ledger.Epoch)
-	if m.ours() != nil {
+	if m.s.ours() != nil {
 		return // requests are refused; nothing of it is ours to mend
 	}
 	switch {

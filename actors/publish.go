@@ -11,7 +11,7 @@ import (
 
 // publish decides a request to grant the volume to a node.
 func (m *machine) publish(r request) {
-	if err := m.ours(); err != nil {
+	if err := m.s.ours(); err != nil {
 		m.refuse(err)
 		return
 	}

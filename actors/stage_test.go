@@ -81,8 +81,8 @@ func (st *stage) do(ev Event) {
 	for _, e := range effects {
 		st.note(e)
 	}
-	if at := s.Deadline(); !at.IsZero() && at.Before(st.now) {
-		st.t.Fatalf("deadline %v has passed and nothing was done", at)
+	if at := s.Deadline(); !at.IsZero() && !at.After(st.now) {
+		st.t.Fatalf("the deadline is %v, now is %v and nothing is done: the loop would not sleep", at, st.now)
 	}
 }
 

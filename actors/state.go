@@ -4,6 +4,7 @@
 package actors
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -114,8 +115,8 @@ func (s State) Deadline() time.Time {
 	if s.settling != nil {
 		arm(s.settling.due)
 	}
-	if m, ok := s.vol.Ledger.migration(); s.known && s.settling == nil && ok && !m.told {
-		arm(later(m.deadline, s.backoff.until))
+	if mg, ok := s.open(); s.known && s.settling == nil && ok {
+		arm(later(mg.deadline, s.backoff.until))
 	}
 	return at
 }
@@ -125,13 +126,37 @@ func (s State) Idle() bool {
 	return s.inflight == inflightNone && len(s.queue) == 0 && s.settling == nil && s.Deadline().IsZero()
 }
 
+// ours reports why the volume's row must not be written by this driver, if so.
+func (s State) ours() error {
+	v := s.vol
+	switch {
+	case !v.Exists:
+		return fmt.Errorf("volume %s does not exist on the box: %w", s.id, ErrNotFound)
+	case !v.Ours:
+		return fmt.Errorf("the disk of volume %s carries no ledger of this driver, adopt it first: %w", s.id, ErrPrecondition)
+	case v.Ledger.Cluster != s.rules.Cluster:
+		return fmt.Errorf("volume %s belongs to cluster %s, this is cluster %s: %w", s.id, v.Ledger.Cluster, s.rules.Cluster, ErrPrecondition)
+	}
+	if _, ok := NQNPrefix(v.NQN, s.id); !ok {
+		return fmt.Errorf("the NQN %q of volume %s does not name it, set it to <prefix>:%[2]s: %w", v.NQN, s.id, ErrPrecondition)
+	}
+	return nil
+}
+
 // Unresolved reports whether a write's outcome is not known.
 func (s State) Unresolved() bool { return s.settling != nil }
 
 // Migrating reports whether the volume is granted to two nodes and no outcome has been told.
 func (s State) Migrating() bool {
-	m, ok := s.vol.Ledger.migration()
-	return ok && !m.told
+	_, ok := s.open()
+	return ok
+}
+
+// open returns the migration under way whose outcome is to be told, if there is one. What a row
+// shows that is not ours is others' to tell.
+func (s State) open() (migration, bool) {
+	mg, ok := s.vol.Ledger.migration()
+	return mg, ok && !mg.told && s.ours() == nil
 }
 
 // Waiting returns how many operations wait or run, and since when the oldest does.

@@ -155,23 +155,6 @@ func (m *machine) stale() bool {
 // refuse answers the first request with an error.
 func (m *machine) refuse(err error) { m.reply(m.pop(), err) }
 
-// ours reports why the volume's row must not be written by this driver, if so.
-func (m *machine) ours() error {
-	v := m.s.vol
-	switch {
-	case !v.Exists:
-		return fmt.Errorf("volume %s does not exist on the box: %w", m.s.id, ErrNotFound)
-	case !v.Ours:
-		return fmt.Errorf("the disk of volume %s carries no ledger of this driver, adopt it first: %w", m.s.id, ErrPrecondition)
-	case v.Ledger.Cluster != m.s.rules.Cluster:
-		return fmt.Errorf("volume %s belongs to cluster %s, this is cluster %s: %w", m.s.id, v.Ledger.Cluster, m.s.rules.Cluster, ErrPrecondition)
-	}
-	if _, ok := NQNPrefix(v.NQN, m.s.id); !ok {
-		return fmt.Errorf("the NQN %q of volume %s does not name it, set it to <prefix>:%[2]s: %w", v.NQN, m.s.id, ErrPrecondition)
-	}
-	return nil
-}
-
 // acknowledged takes a row that the box has acknowledged as what it shows now.
 func (m *machine) acknowledged(row Row) {
 	v := &m.s.vol

@@ -19,7 +19,7 @@ func (m *machine) unpublish(r request) {
 		m.hold(m.pop())
 		return
 	}
-	if err := m.ours(); err != nil {
+	if err := m.s.ours(); err != nil {
 		m.refuse(err)
 		return
 	}
