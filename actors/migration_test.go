@@ -140,6 +140,22 @@ func TestNoTimerRunsForAMigrationOfOthers(t *testing.T) {
 	}
 }
 
+func TestAMigrationsTimerSurvivesAFailedRead(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.told = nil
+	st.now = st.now.Add(testRules.Fresh + time.Second)
+	w := st.publish("node-b", AccessShared)
+	st.fail(ErrUnavailable)
+	st.wantReply(w, ErrUnavailable)
+	if st.s.Idle() {
+		t.Fatal("idle while a migration's time runs")
+	}
+	st.sleep(301 * time.Second)
+	st.wantTold(MigrationTimedOut)
+	st.wantIdle()
+}
+
 func TestReadersAreNoMigration(t *testing.T) {
 	st := newStage(t, FencingEpoch)
 	st.attach(AccessReader, "node-a", "node-b")

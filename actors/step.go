@@ -134,7 +134,8 @@ func (m *machine) done(ev Done) {
 func (m *machine) serve() {
 	r := m.s.queue[0]
 	if m.stale() {
-		m.s.known = false // read it again; requests wait for it
+		// Read it again; requests wait for it, and so does the time of a migration.
+		m.s.known, m.s.look = false, m.s.Migrating()
 		return
 	}
 	switch r.kind {
