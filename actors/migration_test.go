@@ -78,7 +78,12 @@ func TestTimeoutIsToldWhenTheBoxIsBack(t *testing.T) {
 	st.told = nil
 	st.now = st.s.Deadline()
 	st.do(Tick{})
-	st.fail(ErrUnavailable)
+	st.fail(ErrUnavailable) // the read
+	st.sleep(firstBackoff - 1)
+	st.now = st.s.Deadline()
+	st.do(Tick{})
+	st.answer()
+	st.fail(ErrUnavailable) // the write
 	st.wantTold()
 	st.sleep(time.Minute)
 	st.wantTold(MigrationTimedOut)
@@ -153,6 +158,21 @@ func TestAMigrationsTimerSurvivesAFailedRead(t *testing.T) {
 	}
 	st.sleep(301 * time.Second)
 	st.wantTold(MigrationTimedOut)
+	st.wantIdle()
+}
+
+func TestATimeoutIsNotRecordedOverARowThatSomebodyChanged(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.told = nil
+	st.row.Ledger = st.row.Ledger.without("node-a") // an operator released it
+	st.row.Ledger.Gen += 5
+	gen := st.row.Ledger.Gen
+	st.sleep(301 * time.Second)
+	st.wantGranted("node-b")
+	if st.row.Ledger.Gen < gen {
+		t.Fatal("the gen was lowered")
+	}
 	st.wantIdle()
 }
 

@@ -62,7 +62,11 @@ func (m *machine) advance() {
 		case len(m.s.queue) > 0:
 			m.serve()
 		case m.s.settling == nil && m.timeoutDue():
-			m.recordTimeout()
+			if m.stale() {
+				m.forget()
+			} else {
+				m.recordTimeout()
+			}
 		default:
 			return
 		}
