@@ -4,7 +4,6 @@
 package actors
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -70,7 +69,7 @@ func outcome(before, after Ledger) (announcing, bool) {
 // timeoutDue reports whether the migration under way has taken too long and nobody was told.
 func (m *machine) timeoutDue() bool {
 	mg, ok := m.s.open()
-	return ok && !m.now.Before(later(mg.deadline, m.s.backoff.until))
+	return ok && !m.now.Before(later(mg.deadline, m.s.entries.until))
 }
 
 // recordTimeout writes the outcome into the ledger; it is told when the box has acknowledged it,
@@ -96,13 +95,12 @@ func (m *machine) doneRecord(err error) {
 	case err == nil:
 		m.acknowledged(row)
 		m.tell(told)
+		m.s.entries = backoff{}
 	case unknown(err):
 		m.settleNow(row, row.Ledger.Gen)
 		m.s.settling.toTell = told
-	case errors.Is(err, ErrUnavailable):
-		m.s.backoff.fail(m.now)
 	default:
+		m.s.entries.fail(m.now)
 		m.forget()
-		m.s.backoff.fail(m.now)
 	}
 }

@@ -176,6 +176,29 @@ func TestATimeoutIsNotRecordedOverARowThatSomebodyChanged(t *testing.T) {
 	st.wantIdle()
 }
 
+func TestARefusedTimeoutEntryIsTriedLessAndLessOften(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.now = st.s.Deadline()
+	st.do(Tick{})
+	writes := 0
+	for end := st.now.Add(5 * time.Minute); st.now.Before(end); {
+		for st.pending != nil {
+			if _, ok := writeOf(st.pending); ok {
+				writes++
+				st.fail(ErrPrecondition)
+			} else {
+				st.answer()
+			}
+		}
+		st.now = st.s.Deadline()
+		st.do(Tick{})
+	}
+	if writes > 20 {
+		t.Fatalf("%d attempts in 5 minutes", writes)
+	}
+}
+
 func TestReadersAreNoMigration(t *testing.T) {
 	st := newStage(t, FencingEpoch)
 	st.attach(AccessReader, "node-a", "node-b")

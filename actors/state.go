@@ -51,7 +51,8 @@ type State struct {
 	again    bool         // Observed while an effect was in flight
 	queue    []request    // accepted, oldest first; the first one runs
 	settling *settlement  // a write whose outcome is not known
-	backoff  backoff      // of reads and of ledger entries that nobody waits for
+	backoff  backoff      // of reads that nobody waits for
+	entries  backoff      // of ledger entries, which nobody waits for
 	refused  []NodeID     // whose conflict was told
 	toTell   []announcing // announced when the write in flight is acknowledged
 }
@@ -116,7 +117,7 @@ func (s State) Deadline() time.Time {
 		arm(s.settling.due)
 	}
 	if mg, ok := s.open(); s.known && s.settling == nil && ok {
-		arm(later(mg.deadline, s.backoff.until))
+		arm(later(mg.deadline, s.entries.until))
 	}
 	return at
 }
