@@ -30,8 +30,16 @@ func newFakeBox(vols ...Volume) *fakeBox {
 	return b
 }
 
+// work lets the time of one command pass.
+func (b *fakeBox) work() {
+	b.mu.Lock()
+	delay := b.delay
+	b.mu.Unlock()
+	time.Sleep(delay)
+}
+
 func (b *fakeBox) List(context.Context) ([]Volume, error) {
-	time.Sleep(b.delay)
+	b.work()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reads++
@@ -42,7 +50,7 @@ func (b *fakeBox) List(context.Context) ([]Volume, error) {
 }
 
 func (b *fakeBox) Read(_ context.Context, id VolumeID) (Volume, error) {
-	time.Sleep(b.delay)
+	b.work()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reads++
@@ -55,7 +63,7 @@ func (b *fakeBox) Read(_ context.Context, id VolumeID) (Volume, error) {
 }
 
 func (b *fakeBox) Write(_ context.Context, w Write) error {
-	time.Sleep(b.delay)
+	b.work()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.away != nil {

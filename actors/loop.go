@@ -171,15 +171,21 @@ func (a *actor) recover(p any) {
 	a.sup.cfg.Hooks.panicked()
 	a.answerAll(fmt.Errorf("volume %s: internal fault, its state is rebuilt, retry later: %w", a.id, ErrUnavailable))
 
-	// What is in flight goes on; its result comes before the row is read again, and whatever it
-	// wrote may land until its deadline.
-	rules := a.sup.rules
-	rules.Quiet = time.Now().Add(rules.CommandTimeout)
-	a.state = NewState(a.id, rules)
+	// What is in flight goes on; its result comes before the row is read again. Its answer may be
+	// lost then, so that the time in which it may land begins there.
 	if a.busy {
 		a.awaitResult()
 	}
+	rules := a.sup.rules
+	rules.Quiet = later(rules.Quiet, time.Now().Add(rules.CommandTimeout))
+	a.state = NewState(a.id, rules)
 	a.penance()
+
+	// Nobody may ask for a while, and yet a migration's time may run or a bounce be cut short.
+	select {
+	case a.observed <- struct{}{}:
+	default: // it will look anyway
+	}
 }
 
 // awaitResult waits for the effect in flight. It is bounded by the box's own deadlines.

@@ -1,0 +1,59 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// panicsOn is a Step with a bug: it panics when a node asks.
+func panicsOn(node NodeID) func(State, time.Time, Event) (State, []Effect) {
+	return func(s State, now time.Time, ev Event) (State, []Effect) {
+		if p, ok := ev.(Publish); ok && p.Node == node {
+			panic("a bug")
+		}
+		return Step(s, now, ev)
+	}
+}
+
+func TestAPanicForgetsNoTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, created(FencingEpoch))
+		defer h.stop()
+		h.step = panicsOn("node-c")
+		for _, node := range []NodeID{"node-a", "node-b"} {
+			if _, err := h.publish(node, AccessShared); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _ = h.publish("node-c", AccessShared)
+		time.Sleep(10 * time.Minute)
+		h.wantTold(Attached, Attached, MigrationStarted, MigrationTimedOut)
+	})
+}
+
+func TestAfterAPanicTheWriteInFlightHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, created(FencingEpoch))
+		defer h.stop()
+		h.step = panicsOn("node-c")
+		time.Sleep(time.Second)
+		h.box.set(func(b *fakeBox) {
+			b.delay = 9 * time.Second
+			b.fault = func(Write) (bool, error) { return false, ErrUnresolved }
+		})
+		go func() { _, _ = h.publish("node-a", AccessSingle) }()
+		time.Sleep(10 * time.Second) // the row is read, the grant is in flight
+		_, _ = h.publish("node-c", AccessSingle)
+		time.Sleep(8500 * time.Millisecond) // its answer is lost
+		h.box.set(func(b *fakeBox) { b.delay, b.fault = time.Millisecond, nil })
+		time.Sleep(8 * time.Second) // it may land yet
+		if _, err := h.publish("node-b", AccessSingle); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("while the lost grant may land: %v", err)
+		}
+	})
+}
