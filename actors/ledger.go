@@ -52,7 +52,7 @@ type Ledger struct {
 	Grants  []Grant // in the order they were made
 	Told    string  // outcome of a migration that was told, or is pending: <kind>.<token of its target's grant>
 	Bounce  Token   // when the export was last bounced to shed a lost node
-	Off     bool    // the bounce is under way: the export must be turned on again
+	Off     bool    // a bounce is not over: the export must be turned on again, or go off once more if it is on
 }
 
 // MaxLedger is the length in bytes of the longest ledger of a volume with at most two grants whose

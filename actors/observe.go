@@ -50,15 +50,23 @@ func (m *machine) adopt(read Volume, first bool) {
 	}
 	switch {
 	case read.Ledger.Off:
-		// A bounce was cut short with the export off: finish it.
-		l := read.Ledger
-		l.Off = false
-		m.settleNow(m.s.rowFor(l), l.Gen)
+		m.finishBounce(read)
 	case first && m.now.Before(m.s.rules.Quiet):
 		// A command of an earlier process may still land: see that the row stands until then.
 		m.s.settling = &settlement{
 			row: rowOf(read), blind: true, gen: read.Ledger.Gen, acked: true, due: m.s.rules.Quiet,
 		}
+	}
+}
+
+// finishBounce ends a bounce that was cut short. Where the export is off, whoever was connected is
+// gone, and it is only turned on again. Where it is on, the bounce is owed still.
+func (m *machine) finishBounce(read Volume) {
+	l := read.Ledger
+	l.Off = false
+	m.settleNow(m.s.rowFor(l), l.Gen)
+	if read.Export {
+		m.s.settling.bounceAgain(m.bounceAfter(l))
 	}
 }
 

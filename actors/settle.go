@@ -24,7 +24,8 @@ type settlement struct {
 	blind bool
 
 	// bounce says that the export must go off once more before it may be taken for certain that a
-	// lost node is fenced. Until bounceAt the row is kept on for the survivor's sake.
+	// lost node is fenced. Until bounceAt the row is kept on for the survivor's sake, and its ledger
+	// says that a bounce is owed: a crash must not forget it.
 	bounce   bool
 	bounceAt time.Time
 
@@ -73,9 +74,12 @@ func (m *machine) settle() bool {
 		m.start(inflightVerify, ReadRow{For: leader})
 		return true
 	default:
-		m.revokeRows(inflightSettle, leader, st.row)
+		row := st.row
+		row.Ledger.Off = st.bounce
+		m.revokeRows(inflightSettle, leader, row)
 	}
 	st.row = m.s.sent.last()
+	st.row.Ledger.Off = false
 	st.gen = st.row.Ledger.Gen
 	return true
 }
@@ -114,7 +118,7 @@ func (m *machine) doneSettle(err error) {
 	st := m.s.settling
 	switch {
 	case err == nil:
-		m.acknowledged(st.row)
+		m.acknowledged(m.s.sent.last())
 		st.acked, st.tries = true, backoff{}
 		if st.bounce && len(m.s.sent.Rows) == 1 {
 			st.due = st.bounceAt // the survivor is served meanwhile
