@@ -29,3 +29,33 @@ func TestAnOwedBounceSurvivesACrash(t *testing.T) {
 	}
 	t.Fatal("answered success although the lost node's connection was never ended")
 }
+
+func TestARefusedBounceFencesNobody(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.unpublish("node-a", "gone")
+	st.lose(0)
+	st.finish()
+	w := st.unpublish("node-a", "gone")
+	for range 5 {
+		st.now = st.s.Deadline()
+		st.do(Tick{})
+		for st.pending != nil {
+			if w, ok := writeOf(st.pending); ok && len(w.Rows) == 2 {
+				st.fail(ErrPrecondition)
+			} else {
+				st.answer()
+			}
+		}
+	}
+	if r, ok := st.replies[w]; !ok || r.Err == nil {
+		t.Fatalf("answered %v (%+v)", ok, r)
+	}
+	w = st.unpublish("node-a", "gone")
+	st.settle()
+	st.wantReply(w, nil)
+	if last := st.sent[len(st.sent)-1]; len(last.Rows) != 2 {
+		t.Fatalf("answered success after %+v", last)
+	}
+	st.wantIdle()
+}

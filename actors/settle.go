@@ -137,17 +137,27 @@ func (m *machine) doneSettle(err error) {
 		}
 		m.settleAgain(fmt.Errorf("settle volume %s: %w", m.s.id, err))
 	default:
-		// The box refuses: the row is gone, or another cluster's. What is there at the end stands.
+		// The box refuses: the row is gone, or another cluster's. What is there at the end stands,
+		// and if it owes a bounce, that begins anew. Nobody can wait for how often.
+		if st.bounce {
+			m.release(fmt.Errorf("settle volume %s: %w", m.s.id, err))
+		}
 		st.bounce, st.blind, st.acked = false, true, true
 		st.due = m.now.Add(m.s.rules.CommandTimeout)
 	}
 }
 
-// settleAgain postpones the settlement. Who waits for it is answered: the outcome is not known.
+// settleAgain postpones the settlement.
 func (m *machine) settleAgain(err error) {
 	st := m.s.settling
 	st.tries.fail(m.now)
 	st.due = st.tries.until
+	m.release(err)
+}
+
+// release answers who waits for the settlement: the outcome is not known.
+func (m *machine) release(err error) {
+	st := m.s.settling
 	for _, r := range st.held {
 		m.reply(r, unresolved(err))
 	}
