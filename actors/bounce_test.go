@@ -59,3 +59,24 @@ func TestARefusedBounceFencesNobody(t *testing.T) {
 	}
 	st.wantIdle()
 }
+
+func TestARowThatLandsAfterTheBounceIsBouncedOffToo(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.now = st.s.Deadline()
+	st.do(Tick{})
+	st.answer() // the row is read again
+	st.lose(0)  // the ledger's entry of the timeout
+	w := st.unpublish("node-a", "gone")
+	st.finish()   // bounced
+	st.landLate() // and the lost node is allowed again
+	n := len(st.sent)
+	st.settle()
+	st.wantReply(w, nil)
+	for _, w := range st.sent[n:] {
+		if len(w.Rows) == 2 {
+			return
+		}
+	}
+	t.Fatal("answered success although the lost node may have come back")
+}

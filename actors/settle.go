@@ -28,6 +28,7 @@ type settlement struct {
 	// says that a bounce is owed: a crash must not forget it.
 	bounce   bool
 	bounceAt time.Time
+	fence    bool // a bounce was or is called for: a row that strays in after it calls for another
 
 	acked bool      // row was acknowledged with gen
 	due   time.Time // of the next step
@@ -52,7 +53,9 @@ func (m *machine) settleLater() {
 }
 
 // bounceAgain notes that the export is to be bounced, not before a point in time.
-func (st *settlement) bounceAgain(at time.Time) { st.bounce, st.bounceAt = true, at }
+func (st *settlement) bounceAgain(at time.Time) {
+	st.bounce, st.bounceAt, st.fence = true, at, true
+}
 
 // settle takes the next step if it is due, and reports whether it took one.
 func (m *machine) settle() bool {
@@ -175,9 +178,13 @@ func (m *machine) doneVerify(ev Done) {
 		m.settled(ev.Volume)
 		return
 	}
-	// The lost write landed after ours, or somebody else wrote.
+	// The lost write landed after ours, or somebody else wrote. With it a lost node may have come
+	// back that was bounced off.
 	st.gen = max(st.gen, ev.Volume.Ledger.Gen)
 	st.acked, st.due = false, m.now
+	if st.fence {
+		st.bounceAgain(m.bounceAfter(st.row.Ledger))
+	}
 }
 
 // settled ends the settlement with the row as it stands. The requests that it held are decided
