@@ -80,3 +80,18 @@ func TestARowThatLandsAfterTheBounceIsBouncedOffToo(t *testing.T) {
 	}
 	t.Fatal("answered success although the lost node may have come back")
 }
+
+func TestTheLastDetachWaitsForNoBounce(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.unpublish("node-a", "gone")
+	st.lose(0)
+	st.finish()
+	w := st.unpublish("node-b", "")
+	st.finish()
+	if st.row.Export {
+		t.Fatal("exported to nobody, for the sake of a bounce")
+	}
+	st.sleep(testRules.CommandTimeout)
+	st.wantReply(w, nil)
+}

@@ -98,6 +98,9 @@ func (m *machine) hold(r request) {
 		if bounces(before, l, r.lost) {
 			st.bounceAgain(m.bounceAfter(l))
 		}
+		if len(l.Grants) == 0 {
+			st.bounce, st.fence = false, false // the export goes off for good
+		}
 		st.row = m.s.rowFor(l)
 		st.blind, st.acked = false, false
 	}
