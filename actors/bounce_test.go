@@ -5,6 +5,7 @@ package actors
 
 import (
 	"testing"
+	"time"
 )
 
 func TestAnOwedBounceSurvivesACrash(t *testing.T) {
@@ -94,4 +95,47 @@ func TestTheLastDetachWaitsForNoBounce(t *testing.T) {
 	}
 	st.sleep(testRules.CommandTimeout)
 	st.wantReply(w, nil)
+}
+
+func TestNobodyIsBouncedForARowThatLetNobodyIn(t *testing.T) {
+	for _, fencing := range []Fencing{FencingEpoch, FencingHost} {
+		st := newStage(t, fencing)
+		st.attach(AccessShared, "node-a", "node-b")
+		older := st.row
+		st.sleep(301 * time.Second) // the timeout's entry
+		st.row = older
+		st.do(Observed{})
+		n := len(st.sent)
+		st.settle()
+		for _, w := range st.sent[n:] {
+			if len(w.Rows) != 1 {
+				t.Fatalf("%v: the export of a running VM was bounced: %+v", fencing, w)
+			}
+		}
+	}
+}
+
+func TestSurvivorsOfARebootAreNotBouncedAtOnce(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a", "node-b")
+	older := st.row
+	st.unpublish("node-a", "gone")
+	st.finish()
+	st.now = st.now.Add(time.Hour)
+	st.row = older
+	st.do(Observed{})
+	st.finish()
+	if !st.row.Export || st.row.AllowHost == "" {
+		t.Fatalf("the box shows %+v", st.row)
+	}
+	if w := st.sent[len(st.sent)-1]; len(w.Rows) != 1 {
+		t.Fatal("bounced while the survivor may be reconnecting")
+	}
+	at := st.now
+	st.settle()
+	last := st.sent[len(st.sent)-1]
+	if len(last.Rows) != 2 || st.now.Sub(at) < testRules.BounceGap {
+		t.Fatalf("after %v: %+v", st.now.Sub(at), last)
+	}
+	st.wantGranted("node-b")
 }

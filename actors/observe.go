@@ -34,13 +34,8 @@ func (m *machine) unread(err error) error {
 
 // adopt takes a row as the box's state, or begins to settle it where it cannot stand as it is.
 func (m *machine) adopt(read Volume, first bool) {
-	remembered := m.s.vol
-	if !first && m.lost(remembered, read) {
-		// The box forgot writes that it had acknowledged and that nodes were told of: it came back
-		// with an older configuration. The actor's memory is the truth.
-		// Hosts of the older rows may have come back meanwhile, so the export is bounced.
-		m.settleNow(m.s.rowFor(remembered.Ledger), remembered.Ledger.Gen)
-		m.s.settling.bounce = len(remembered.Ledger.Grants) > 0 && remembered.Ledger.Fencing != FencingNone
+	if !first && m.lost(read) {
+		m.restore(read)
 		return
 	}
 	m.s.vol = read
@@ -71,10 +66,30 @@ func (m *machine) finishBounce(read Volume) {
 }
 
 // lost reports whether the row that was read is from before one that the box had acknowledged.
-func (m *machine) lost(remembered, read Volume) bool {
-	return remembered.Exists && remembered.Ours && read.Exists && read.Ours &&
-		remembered.Ledger.Cluster == m.s.rules.Cluster && read.Ledger.Cluster == m.s.rules.Cluster &&
-		read.Ledger.Gen < remembered.Ledger.Gen
+func (m *machine) lost(read Volume) bool {
+	return m.s.ours() == nil && read.Exists && read.Ours && read.Ledger.Cluster == m.s.rules.Cluster &&
+		read.Ledger.Gen < m.s.vol.Ledger.Gen
+}
+
+// restore writes what the actor remembers over an older row. The box forgot writes that it had
+// acknowledged and that nodes were told of: it came back with an older configuration.
+func (m *machine) restore(read Volume) {
+	m.s.vol.Size, m.s.vol.Port = read.Size, read.Port // no write of the actor's
+	l := m.s.vol.Ledger
+	owed := l.Off
+	l.Off = false
+	m.settleNow(m.s.rowFor(l), l.Gen)
+	st := m.s.settling
+	// Hosts may have come back with the older row whom the right one would not have let in. Where
+	// there can be none, nothing is bounced: the hosts of a box that has just come back are reconnecting.
+	switch {
+	case l.Fencing == FencingNone || !st.row.Export || !read.Export:
+	case read.NQN != st.row.NQN:
+		st.bounceAgain(m.now) // who is to stay is not connected: it knows another NQN
+	case owed || (st.row.AllowHost != "" && st.row.AllowHost != read.AllowHost):
+		st.row.Ledger.Bounce = TokenAt(m.now)
+		st.bounceAgain(m.bounceAfter(st.row.Ledger))
+	}
 }
 
 // rowOf returns the part of a volume's row that grants and revokes write.
