@@ -31,7 +31,29 @@ func (l Ledger) migration() (migration, bool) {
 }
 
 // entry is the ledger's record of an outcome. The token tells which migration it belongs to.
-func (mg migration) entry(kind string) string { return kind + "." + mg.target.At.String() }
+func (mg migration) entry(kind AnnouncementKind) string { return entry(kind, mg.target.At) }
+
+func entry(kind AnnouncementKind, target Token) string {
+	name := "timeout"
+	switch kind {
+	case MigrationCompleted:
+		name = "success"
+	case MigrationFailed:
+		name = "failed"
+	}
+	return name + "." + target.String()
+}
+
+// shownBy reports whether a row shows what is to be told, so that nobody will find it out again.
+func (p announcing) shownBy(v Volume) bool {
+	switch {
+	case !v.Exists:
+		return true
+	case p.a.Kind == Detached:
+		return !v.Ledger.Granted(p.a.Node)
+	}
+	return v.Ledger.Told == entry(p.a.Kind, TokenAt(p.since)) // a migration's outcome
+}
 
 // outcomeTold returns what the ledger after, which follows before, records of an outcome.
 func outcomeTold(before, after Ledger) string {
@@ -40,10 +62,7 @@ func outcomeTold(before, after Ledger) string {
 		return after.Told
 	}
 	mg, _ := before.migration()
-	if a.a.Kind == MigrationCompleted {
-		return mg.entry("success")
-	}
-	return mg.entry("failed")
+	return mg.entry(a.a.Kind)
 }
 
 // outcome returns the announcement of how a migration ends when the ledger after follows before,
@@ -78,7 +97,7 @@ func (m *machine) timeoutDue() bool {
 func (m *machine) recordTimeout() {
 	l := m.s.vol.Ledger
 	mg, _ := l.migration()
-	l.Told = mg.entry("timeout")
+	l.Told = mg.entry(MigrationTimedOut)
 	m.s.toTell = []announcing{{Announcement{
 		Kind: MigrationTimedOut, Source: mg.source.Node, Target: mg.target.Node,
 		Reason: fmt.Sprintf("not finished after %v", time.Duration(l.Timeout)*time.Second),

@@ -35,7 +35,7 @@ type settlement struct {
 	tries backoff
 
 	held   []request    // unpublishes to be answered at the end
-	toTell []announcing // to be told when row is acknowledged
+	toTell []announcing // to be told when row is acknowledged, or found
 }
 
 // settleNow begins a settlement that writes at once. gen is the highest that was sent.
@@ -193,6 +193,11 @@ func (m *machine) doneVerify(ev Done) {
 // settled ends the settlement with the row as it stands. The requests that it held are decided
 // again: a row that was not ours to choose may still grant their nodes.
 func (m *machine) settled(v Volume) {
+	for _, p := range m.s.settling.toTell {
+		if p.shownBy(v) {
+			m.tell([]announcing{p})
+		}
+	}
 	m.s.queue = append(m.s.settling.held, m.s.queue...)
 	m.s.settling = nil
 	m.s.known, m.s.readAt = true, m.now

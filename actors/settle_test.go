@@ -224,3 +224,23 @@ func TestASettlementEndsWhenTheRowIsGone(t *testing.T) {
 	st.wantReply(w, nil)
 	st.wantIdle()
 }
+
+func TestWhatARefusedSettlementFindsDoneIsTold(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.told = nil
+	st.unpublish("node-a", "")
+	st.lose(1) // it landed
+	st.fail(ErrPrecondition)
+	st.settle()
+	st.wantTold(Detached, MigrationCompleted)
+	st.unpublish("node-b", "")
+	st.lose(0) // it did not
+	st.lost = nil
+	st.fail(ErrPrecondition)
+	st.settle()
+	st.wantTold()
+	st.unpublish("node-b", "")
+	st.finish()
+	st.wantTold(Detached)
+}
