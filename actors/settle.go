@@ -48,8 +48,14 @@ func (m *machine) settleNow(row Row, gen uint64) {
 func (m *machine) settleLater() {
 	m.s.settling = &settlement{
 		row: rowOf(m.s.vol), blind: true, gen: m.s.vol.Ledger.Gen,
-		acked: true, due: m.now.Add(m.s.rules.CommandTimeout),
+		acked: true, due: m.over(),
 	}
+}
+
+// over returns when neither a write that is given up now can land any more nor one of an earlier
+// process.
+func (m *machine) over() time.Time {
+	return later(m.now.Add(m.s.rules.CommandTimeout), m.s.rules.Quiet)
 }
 
 // bounceAgain notes that the export is to be bounced, not before a point in time.
@@ -134,7 +140,7 @@ func (m *machine) doneSettle(err error) {
 		m.tell(st.toTell)
 		st.toTell = nil
 		// The lost write was given up before this one was sent.
-		st.due = m.now.Add(m.s.rules.CommandTimeout)
+		st.due = m.over()
 	case unknown(err) || errors.Is(err, ErrUnavailable):
 		if unknown(err) && len(m.s.sent.Rows) > 1 {
 			// It may have happened, or half of it, or may yet: the survivor is served first.
@@ -149,7 +155,7 @@ func (m *machine) doneSettle(err error) {
 			m.release(fmt.Errorf("settle volume %s: %w", m.s.id, err))
 		}
 		st.bounce, st.blind, st.acked = false, true, true
-		st.due = m.now.Add(m.s.rules.CommandTimeout)
+		st.due = m.over()
 	}
 }
 

@@ -244,3 +244,18 @@ func TestWhatARefusedSettlementFindsDoneIsTold(t *testing.T) {
 	st.finish()
 	st.wantTold(Detached)
 }
+
+func TestALongQuietIsNotCutShort(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a")
+	rules := testRules
+	rules.Quiet = st.now.Add(10 * testRules.CommandTimeout)
+	st.restart(rules)
+	st.unpublish("node-a", "")
+	st.sleep(5 * testRules.CommandTimeout)
+	if !st.s.Unresolved() {
+		t.Fatal("settled while a write of the earlier process may land")
+	}
+	st.settle()
+	st.wantGranted()
+}
