@@ -61,13 +61,19 @@ func (m *machine) accept(r request) {
 		return
 	}
 	if len(m.s.queue) >= maxQueue {
-		m.reply(r, fmt.Errorf("%d operations wait for volume %s, retry later: %w", len(m.s.queue), m.s.id, ErrBusy))
+		m.reply(r, m.tooMany(len(m.s.queue)))
 		return
 	}
 	m.s.queue = append(m.s.queue, r)
 }
 
-// newest returns the latest accepted request about the same attachment, if there is one.
+// tooMany says that a request is not accepted since so many wait.
+func (m *machine) tooMany(n int) error {
+	return fmt.Errorf("%d operations wait for volume %s, retry later: %w", n, m.s.id, ErrBusy)
+}
+
+// newest returns the latest accepted request about the same attachment, if there is one. Of those
+// that a settlement holds, any that asks for the same will do: nothing is granted in between.
 func (m *machine) newest(r request) *request {
 	for i := len(m.s.queue) - 1; i >= 0; i-- {
 		if m.s.queue[i].about(r) {
@@ -78,7 +84,7 @@ func (m *machine) newest(r request) *request {
 		return nil
 	}
 	for i := range m.s.settling.held {
-		if m.s.settling.held[i].about(r) {
+		if m.s.settling.held[i].same(r) {
 			return &m.s.settling.held[i]
 		}
 	}

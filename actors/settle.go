@@ -6,6 +6,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -112,6 +113,15 @@ func (m *machine) hold(r request) {
 	}
 	if !st.acked {
 		st.due = m.now // somebody waits: do not sit out the backoff
+	}
+	// Nothing is granted while it lasts, so that whoever asks for the same may share the answer.
+	if i := slices.IndexFunc(st.held, r.same); i >= 0 {
+		m.join(&st.held[i], r)
+		return
+	}
+	if len(st.held) >= maxQueue {
+		m.reply(r, m.tooMany(len(st.held)))
+		return
 	}
 	st.held = append(st.held, r)
 }

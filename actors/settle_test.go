@@ -259,3 +259,23 @@ func TestALongQuietIsNotCutShort(t *testing.T) {
 	st.settle()
 	st.wantGranted()
 }
+
+func TestHeldRequestsAreBounded(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.unpublish("node-a", "")
+	st.lose(0)
+	st.finish()
+	for range 200 {
+		st.unpublish("", "")
+		st.unpublish("node-a", "")
+		st.unpublish("node-b", "")
+	}
+	if n, _ := st.s.Waiting(); n > maxQueue {
+		t.Fatalf("%d operations are held", n)
+	}
+	st.settle()
+	if len(st.replies) != int(st.tickets) {
+		t.Fatalf("%d of %d were answered", len(st.replies), st.tickets)
+	}
+}
