@@ -31,9 +31,10 @@ type settlement struct {
 	bounceAt time.Time
 	fence    bool // a bounce was or is called for: a row that strays in after it calls for another
 
-	acked bool      // row was acknowledged with gen
-	due   time.Time // of the next step
-	tries backoff
+	acked  bool      // row was acknowledged with gen
+	due    time.Time // of the next step
+	tries  backoff
+	strays int // read-backs that showed another row
 
 	held   []request    // unpublishes to be answered at the end
 	toTell []announcing // to be told when row is acknowledged, or found
@@ -203,6 +204,10 @@ func (m *machine) doneVerify(ev Done) {
 	st.acked, st.due = false, m.now
 	if st.fence {
 		st.bounceAgain(m.bounceAfter(st.row.Ledger))
+	}
+	if st.strays++; st.strays > 1 {
+		// One write was lost, so that this is another: nobody can wait for how many there are.
+		m.settleAgain(fmt.Errorf("settle volume %s: the box shows %+v although %+v was acknowledged, see who else writes to it", m.s.id, rowOf(ev.Volume), st.row))
 	}
 }
 

@@ -279,3 +279,20 @@ func TestHeldRequestsAreBounded(t *testing.T) {
 		t.Fatalf("%d of %d were answered", len(st.replies), st.tickets)
 	}
 }
+
+func TestHeldRequestsAreAnsweredWhenTheRowNeverStands(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessSingle, "node-a")
+	st.unpublish("node-a", "")
+	st.lose(0)
+	st.finish()
+	w := st.unpublish("node-a", "")
+	for range 10 {
+		st.now = st.s.Deadline()
+		st.row.AllowHost = "nqn.2000-02.com.example:somebody"
+		st.do(Tick{})
+		st.finish()
+	}
+	st.wantReply(w, ErrUnresolved)
+	st.settle()
+}
