@@ -28,8 +28,8 @@ func (m *machine) run(r request) {
 // doneRun takes the result of the first request's work.
 func (m *machine) doneRun(ev Done) {
 	if ev.Err == nil {
-		m.s.vol, m.s.readAt = ev.Volume, m.now
-		m.s.vol.ID = m.s.id
+		m.s.readAt = m.now
+		m.adopt(ev.Volume, false)
 		m.reply(m.pop(), nil)
 		return
 	}

@@ -39,6 +39,7 @@ func (m *machine) adopt(read Volume, first bool) {
 		return
 	}
 	m.s.vol = read
+	m.s.vol.ID = m.s.id
 	m.s.epoch = max(m.s.epoch, read.Ledger.Epoch)
 	if m.s.ours() != nil {
 		return // requests are refused; nothing of it is ours to mend

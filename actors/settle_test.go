@@ -296,3 +296,19 @@ func TestHeldRequestsAreAnsweredWhenTheRowNeverStands(t *testing.T) {
 	st.wantReply(w, ErrUnresolved)
 	st.settle()
 }
+
+func TestAnOlderRowAfterAnOperationIsNotBelieved(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	older := st.row
+	st.attach(AccessSingle, "node-a")
+	w := st.exclusive(OpExpand, "2")
+	st.row = older // the box came back without the grant
+	st.row.Size *= 2
+	st.finish()
+	st.wantReply(w, nil)
+	if st.replies[w].Volume.Size != st.row.Size {
+		t.Fatalf("answered %d bytes", st.replies[w].Volume.Size)
+	}
+	st.settle()
+	st.wantGranted("node-a")
+}
