@@ -28,3 +28,6 @@ var (
 	// still happen, or may never happen.
 	ErrUnresolved = errors.New("outcome unknown")
 )
+
+// answers are the kinds that rule out that anything was done.
+var answers = []error{ErrInvalid, ErrNotFound, ErrExists, ErrPrecondition, ErrOutOfRange, ErrFull, ErrBusy, ErrUnavailable}

@@ -34,10 +34,11 @@ func (m *machine) doneRun(ev Done) {
 		return
 	}
 	r := m.pop()
-	m.reply(r, fmt.Errorf("%s volume %s: %w", r.op.Kind, m.s.id, ev.Err))
 	if unknown(ev.Err) {
+		m.reply(r, fmt.Errorf("%s volume %s: %w", r.op.Kind, m.s.id, unresolved(ev.Err)))
 		m.settleLater()
 		return
 	}
+	m.reply(r, fmt.Errorf("%s volume %s: %w", r.op.Kind, m.s.id, ev.Err))
 	m.forget()
 }

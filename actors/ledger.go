@@ -114,7 +114,7 @@ func ParseLedger(comment string) (l Ledger, ours bool, err error) {
 	}
 	for _, field := range fields[1:] {
 		if err := l.parseField(field); err != nil {
-			return Ledger{}, true, fmt.Errorf("ledger field %.90q: %w: %w", field, err, ErrPrecondition)
+			return Ledger{}, true, fmt.Errorf("ledger field %.90q: %v: %w", field, err, ErrPrecondition) //nolint:errorlint // of one kind only
 		}
 	}
 	// Whatever was accepted but would be written back in another form is damage: a field twice, out
@@ -123,7 +123,7 @@ func ParseLedger(comment string) (l Ledger, ours bool, err error) {
 		return Ledger{}, true, fmt.Errorf("ledger %.300q is not in its canonical form: %w", comment, ErrPrecondition)
 	}
 	if err := l.check(); err != nil {
-		return Ledger{}, true, fmt.Errorf("ledger %.300q: %w: %w", comment, err, ErrPrecondition)
+		return Ledger{}, true, fmt.Errorf("ledger %.300q: %v: %w", comment, err, ErrPrecondition) //nolint:errorlint // of one kind only
 	}
 	return l, true, nil
 }

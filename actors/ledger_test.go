@@ -78,7 +78,7 @@ func TestADamagedLedgerIsRefused(t *testing.T) {
 		"negative token":     strings.Replace(good, "lq3x0abd", "-q3x0abd", 1),
 		"trailing space":     good + " ",
 	} {
-		if l, ours, err := ParseLedger(s); !ours || !errors.Is(err, ErrPrecondition) {
+		if l, ours, err := ParseLedger(s); !ours || !errors.Is(err, ErrPrecondition) || kinds(err) != 1 {
 			t.Errorf("%s: %q was read as %+v (ours %v, %v)", name, s, l, ours, err)
 		}
 	}

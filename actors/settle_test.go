@@ -4,6 +4,8 @@
 package actors
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -311,4 +313,24 @@ func TestAnOlderRowAfterAnOperationIsNotBelieved(t *testing.T) {
 	}
 	st.settle()
 	st.wantGranted("node-a")
+}
+
+// A caller must be able to tell that the outcome is not known, and nothing else.
+func TestAnErrorHasOneKind(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	w := st.exclusive(OpExpand, "2")
+	st.answer()
+	st.fail(errors.New("a bug"))
+	st.wantReply(w, ErrUnresolved)
+
+	st = newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.unpublish("node-a", "")
+	st.lose(0)
+	st.finish()
+	w = st.unpublish("node-a", "")
+	st.now = st.s.Deadline()
+	st.do(Tick{})
+	st.fail(fmt.Errorf("a damaged ledger: %w", ErrPrecondition)) // the read-back
+	st.wantReply(w, ErrUnresolved)
 }

@@ -271,9 +271,17 @@ func (st *stage) wantReply(w Waiter, kind error) {
 	switch {
 	case !ok:
 		st.t.Fatalf("waiter %d was not answered", w)
-	case !errors.Is(r.Err, kind):
-		st.t.Fatalf("waiter %d got %v, want %v", w, r.Err, kind)
+	case !errors.Is(r.Err, kind) || r.Err != nil && kinds(r.Err) != 1:
+		st.t.Fatalf("waiter %d got %v of %d kinds, want %v", w, r.Err, kinds(r.Err), kind)
 	}
+}
+
+// kinds returns of how many kinds an error is.
+func kinds(err error) (n int) {
+	for _, kind := range append([]error{ErrUnresolved}, answers...) {
+		n += count(errors.Is(err, kind))
+	}
+	return n
 }
 
 func (st *stage) wantNoReply(w Waiter) {

@@ -180,12 +180,12 @@ func (m *machine) tell(as []announcing) {
 	}
 }
 
-// unresolved wraps an error whose effect may have happened in the kind that says so.
+// unresolved gives an error whose effect may have happened the kind that says so, and no other.
 func unresolved(err error) error {
 	if errors.Is(err, ErrUnresolved) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrUnresolved, err)
+	return fmt.Errorf("%w: %v", ErrUnresolved, err) //nolint:errorlint // of one kind only
 }
 
 // unknown reports whether an effect that failed with err may have happened all the same, or may
@@ -194,10 +194,5 @@ func unknown(err error) bool {
 	if errors.Is(err, ErrUnresolved) {
 		return true
 	}
-	for _, kind := range []error{ErrInvalid, ErrNotFound, ErrExists, ErrPrecondition, ErrOutOfRange, ErrFull, ErrBusy, ErrUnavailable} {
-		if errors.Is(err, kind) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(answers, func(kind error) bool { return errors.Is(err, kind) })
 }
