@@ -36,11 +36,11 @@ func (r request) same(q request) bool {
 	return r.kind == q.kind && r.node == q.node && r.access == q.access && r.op.Kind == q.op.Kind && r.op.Key == q.op.Key
 }
 
-// about reports whether r and q concern the same attachment, so that their order matters: a retry
-// joins the newest of these, if it joins at all.
+// about reports whether r and q concern the same attachment, or both the disk, so that their order
+// matters: a retry joins the newest of these, if it joins at all.
 func (r request) about(q request) bool {
 	if r.kind == exclusive || q.kind == exclusive {
-		return r.kind == q.kind && r.op.Kind == q.op.Kind
+		return r.kind == q.kind
 	}
 	return r.node == q.node || r.node == "" || q.node == ""
 }

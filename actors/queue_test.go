@@ -92,3 +92,16 @@ func TestAnUnawaitedResultChangesNothing(t *testing.T) {
 	st.wantIdle()
 	st.wantGranted("node-a")
 }
+
+func TestACreateDoesNotJoinOneBeforeADelete(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.row = Volume{ID: testVolume}
+	st.exclusive(OpCreate, "1")
+	st.exclusive(OpDelete, "")
+	w := st.exclusive(OpCreate, "1")
+	st.finish()
+	st.wantReply(w, nil)
+	if !st.row.Exists {
+		t.Fatal("a create answered success for a volume that was deleted")
+	}
+}
