@@ -166,15 +166,13 @@ func (a *actor) recover(p any) {
 	}
 	a.panics++
 	a.rested = time.Now().Add(panicRest)
-	a.sup.cfg.Logger.Error("volume panicked", "volume-id", string(a.id), "panics", a.panics,
-		"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-	a.sup.cfg.Hooks.panicked()
+	a.logPanic(p)
 	a.answerAll(fmt.Errorf("volume %s: internal fault, its state is rebuilt, retry later: %w", a.id, ErrUnavailable))
 
 	// What is in flight goes on; its result comes before the row is read again. Its answer may be
 	// lost then, so that the time in which it may land begins there.
 	if a.busy {
-		a.awaitResult()
+		a.last(a.awaitResult())
 	}
 	rules := a.sup.rules
 	rules.Quiet = later(rules.Quiet, time.Now().Add(rules.CommandTimeout))
@@ -189,9 +187,15 @@ func (a *actor) recover(p any) {
 }
 
 // awaitResult waits for the effect in flight. It is bounded by the box's own deadlines.
-func (a *actor) awaitResult() {
-	<-a.results
+func (a *actor) awaitResult() Done {
+	done := <-a.results
 	a.busy = false
+	return done
+}
+
+func (a *actor) logPanic(p any) {
+	a.sup.cfg.Logger.Error("volume panicked", "volume-id", string(a.id), "panics", a.panics, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	a.sup.cfg.Hooks.panicked()
 }
 
 // penance keeps a volume that panicked from panicking at once again: it answers Unavailable for a
@@ -236,7 +240,23 @@ func (a *actor) stop() {
 		break
 	}
 	if a.busy {
-		a.awaitResult()
+		a.last(a.awaitResult())
+	}
+}
+
+// last takes the last result of a state and tells what it ended: the row records it as told, so that
+// nobody will later. Nothing else is begun any more.
+func (a *actor) last(done Done) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.logPanic(p)
+		}
+	}()
+	_, effects := a.sup.step(a.state, time.Now(), done)
+	for _, e := range effects {
+		if e, ok := e.(Announce); ok {
+			a.sup.announce(e.Announcement)
+		}
 	}
 }
 

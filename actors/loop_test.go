@@ -4,6 +4,7 @@
 package actors
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -55,5 +56,43 @@ func TestAfterAPanicTheWriteInFlightHasItsTime(t *testing.T) {
 		if _, err := h.publish("node-b", AccessSingle); !errors.Is(err, ErrUnavailable) {
 			t.Fatalf("while the lost grant may land: %v", err)
 		}
+	})
+}
+
+func TestWhatIsInFlightAtTheStopIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, created(FencingEpoch))
+		for _, node := range []NodeID{"node-a", "node-b"} {
+			if _, err := h.publish(node, AccessShared); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.box.set(func(b *fakeBox) { b.delay = 5 * time.Second })
+		go func() { _ = h.Unpublish(context.Background(), testVolume, "node-a") }()
+		time.Sleep(time.Second)
+		h.stop()
+		if h.box.row(testVolume).Ledger.Told == "" {
+			t.Fatal("the revoke did not land")
+		}
+		h.wantTold(Attached, Attached, MigrationStarted, Detached, MigrationCompleted)
+	})
+}
+
+func TestWhatIsInFlightAtAPanicIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, created(FencingEpoch))
+		defer h.stop()
+		h.step = panicsOn("node-c")
+		for _, node := range []NodeID{"node-a", "node-b"} {
+			if _, err := h.publish(node, AccessShared); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.box.set(func(b *fakeBox) { b.delay = 5 * time.Second })
+		go func() { _ = h.Unpublish(context.Background(), testVolume, "node-a") }()
+		time.Sleep(time.Second)
+		_, _ = h.publish("node-c", AccessShared)
+		time.Sleep(time.Minute)
+		h.wantTold(Attached, Attached, MigrationStarted, Detached, MigrationCompleted)
 	})
 }
