@@ -16,8 +16,9 @@ import (
 // of configuration revives an old NQN.
 type Token int64
 
-// TokenAt returns the token of t.
-func TokenAt(t time.Time) Token { return Token(t.UnixMilli()) }
+// TokenAt returns the token of t. For a time up to 1970, as of a machine without a clock, it is 1: 0
+// and less have no written form.
+func TokenAt(t time.Time) Token { return max(1, Token(t.UnixMilli())) }
 
 // Time returns the token's time.
 func (t Token) Time() time.Time { return time.UnixMilli(int64(t)) }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var fullLedger = Ledger{
@@ -153,6 +154,25 @@ func TestNQNPrefix(t *testing.T) {
 		prefix, got := NQNPrefix(nqn, testVolume)
 		if got != ok || (ok && prefix != testPrefix) {
 			t.Errorf("%q: %q, %v", nqn, prefix, got)
+		}
+	}
+}
+
+func TestAClockBefore1970DamagesNothing(t *testing.T) {
+	for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(-1, 0)} {
+		st := newStage(t, FencingHost)
+		st.now = now
+		st.publish("node-a", AccessShared)
+		st.finish()
+		st.publish("node-b", AccessShared)
+		st.finish()
+		st.unpublish("node-a", "gone")
+		w, _ := writeOf(st.pending)
+		for _, row := range append(w.Rows, rowOf(st.row)) {
+			got, _, err := ParseLedger(row.Ledger.String())
+			if err != nil || got.Off != row.Ledger.Off {
+				t.Fatalf("at %v: %v", now, err)
+			}
 		}
 	}
 }

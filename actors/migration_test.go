@@ -219,4 +219,11 @@ func TestGrantTimesKeepTheirOrderWhenTheClockDoesNot(t *testing.T) {
 	if g[1].At <= g[0].At {
 		t.Fatalf("grants %+v", g)
 	}
+	st.unpublish("node-a", "")
+	st.finish()
+	for _, a := range st.told {
+		if a.Duration < 0 {
+			t.Fatalf("told %+v", a)
+		}
+	}
 }

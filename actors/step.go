@@ -175,7 +175,8 @@ func (m *machine) acknowledged(row Row) {
 // tell announces what waited for the box's answer.
 func (m *machine) tell(as []announcing) {
 	for _, p := range as {
-		p.a.Volume, p.a.At, p.a.Duration = m.s.id, m.now, m.now.Sub(p.since)
+		p.a.Volume, p.a.At = m.s.id, m.now
+		p.a.Duration = max(0, m.now.Sub(p.since)) // the clock of another machine may have been ahead
 		m.emit(Announce{p.a})
 	}
 }
