@@ -32,8 +32,9 @@ type Row struct {
 // A Write is one change of a volume's row: one command, or two that are sent together.
 type Write struct {
 	Volume VolumeID
-	// Rows are written in order. A bounce has two: export off, export on. The second is sent
-	// without waiting for the answer to the first.
+	// Rows are written in order. There are two where the export must go off before it is on: in a
+	// bounce, and when it was on without a grant. The second is sent without waiting for the answer
+	// to the first.
 	Rows []Row
 	// Guard is the Ledger.Gen that the row shows before the write, where the transport can compare
 	// it on the box.

@@ -93,7 +93,12 @@ func (m *machine) grant(r request, l Ledger) {
 			Timeout: time.Duration(l.Timeout) * time.Second,
 		}, r.since})
 	}
-	m.grantRows(inflightGrant, r.leader(), m.s.rowFor(l))
+	rows := []Row{m.s.rowFor(l)}
+	if before := m.s.rowFor(m.s.vol.Ledger); m.s.vol.Export && !before.Export {
+		// Nobody was granted it and yet it is served: whoever is connected goes first.
+		rows = []Row{before, rows[0]}
+	}
+	m.grantRows(inflightGrant, r.leader(), rows...)
 }
 
 // doneGrant takes the box's answer to the grant of the first request.

@@ -189,3 +189,16 @@ func TestRefusedGrantLeavesNothing(t *testing.T) {
 	st.wantTold()
 	st.wantIdle()
 }
+
+func TestAnExportWithoutAGrantEndsBeforeTheFirstGrant(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.row.Export = true
+	st.publish("node-a", AccessSingle)
+	st.answer()
+	w, _ := writeOf(st.pending)
+	if len(w.Rows) != 2 || w.Rows[0].Export || w.Rows[0].NQN != st.row.NQN || len(w.Rows[0].Ledger.Grants) != 0 {
+		t.Fatalf("the grant begins with %+v", w.Rows)
+	}
+	st.finish()
+	st.wantGranted("node-a")
+}
