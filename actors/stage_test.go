@@ -35,6 +35,10 @@ type stage struct {
 	lost    []lostRow // writes that may land yet
 	sent    []Write
 
+	landed func(Row) // called when the box has carried out a row's write; nil: nobody is
+	acked  uint64    // the newest gen that the box acknowledged to this process
+	epochs []Token   // of first grants, as they were sent
+
 	tickets Waiter
 	replies map[Waiter]Reply
 	joined  map[Waiter]Waiter
@@ -66,7 +70,7 @@ func created(fencing Fencing) Volume {
 
 // restart begins anew with what the box shows, as a new process does.
 func (st *stage) restart(rules Rules) {
-	st.s, st.pending = NewState(testVolume, rules), nil
+	st.s, st.pending, st.acked = NewState(testVolume, rules), nil, 0
 }
 
 // do feeds one event to Step and sorts what it wants done.
@@ -104,6 +108,9 @@ func (st *stage) note(e Effect) {
 		st.pending = e
 		if w, ok := writeOf(e); ok {
 			st.sent = append(st.sent, w)
+		}
+		if g, ok := e.(GrantRow); ok && len(st.s.toTell) > 0 && len(g.Write.last().Ledger.Grants) == 1 {
+			st.epochs = append(st.epochs, g.Write.last().Ledger.Epoch)
 		}
 	}
 }
@@ -148,6 +155,9 @@ func (st *stage) land(row Row) {
 		return
 	}
 	st.row.Export, st.row.NQN, st.row.AllowHost, st.row.Ledger = row.Export, row.NQN, row.AllowHost, row.Ledger
+	if st.landed != nil {
+		st.landed(row)
+	}
 }
 
 // finish lets the box carry out and answer whatever is in flight, until nothing is.
@@ -170,6 +180,7 @@ func (st *stage) answer() {
 		}
 		for _, row := range w.Rows {
 			st.land(row)
+			st.acked = row.Ledger.Gen
 		}
 	}
 	if run, ok := e.(Run); ok {
@@ -182,7 +193,7 @@ func (st *stage) answer() {
 func (st *stage) operate(op Operation) {
 	switch {
 	case op.Kind == OpDelete:
-		st.row = Volume{ID: testVolume}
+		st.row, st.acked = Volume{ID: testVolume}, 0
 	case op.Kind == OpCreate && !st.row.Exists:
 		st.row = created(FencingHost)
 	}
