@@ -194,20 +194,21 @@ func (m *machine) doneVerify(ev Done) {
 		m.settleAgain(m.unread(ev.Err))
 		return
 	}
-	if st.blind || !ev.Volume.Exists || !ev.Volume.Ours || ev.Volume.shows(st.row) {
-		m.settled(ev.Volume)
+	v := ev.Volume
+	if gone := !v.Exists || !v.Ours || v.Ledger.Cluster != m.s.rules.Cluster; gone || st.blind || v.shows(st.row) {
+		m.settled(v)
 		return
 	}
 	// The lost write landed after ours, or somebody else wrote. With it a lost node may have come
 	// back that was bounced off.
-	st.gen = max(st.gen, ev.Volume.Ledger.Gen)
+	st.gen = max(st.gen, v.Ledger.Gen)
 	st.acked, st.due = false, m.now
 	if st.fence {
 		st.bounceAgain(m.bounceAfter(st.row.Ledger))
 	}
 	if st.strays++; st.strays > 1 {
 		// One write was lost, so that this is another: nobody can wait for how many there are.
-		m.settleAgain(fmt.Errorf("settle volume %s: the box shows %+v although %+v was acknowledged, see who else writes to it", m.s.id, rowOf(ev.Volume), st.row))
+		m.settleAgain(fmt.Errorf("settle volume %s: the box shows %+v although %+v was acknowledged, see who else writes to it", m.s.id, rowOf(v), st.row))
 	}
 }
 

@@ -334,3 +334,20 @@ func TestAnErrorHasOneKind(t *testing.T) {
 	st.fail(fmt.Errorf("a damaged ledger: %w", ErrPrecondition)) // the read-back
 	st.wantReply(w, ErrUnresolved)
 }
+
+func TestASettlementLeavesARowAloneThatIsAnotherClustersNow(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.unpublish("node-a", "")
+	st.lose(0)
+	st.finish()
+	st.row.Ledger.Cluster = "ba9876543210"
+	writes := len(st.sent)
+	w := st.unpublish("node-a", "")
+	st.settle()
+	st.wantReply(w, ErrPrecondition)
+	if len(st.sent) != writes {
+		t.Fatalf("wrote %+v", st.sent[writes:])
+	}
+	st.wantIdle()
+}
