@@ -139,3 +139,20 @@ func TestSurvivorsOfARebootAreNotBouncedAtOnce(t *testing.T) {
 	}
 	st.wantGranted("node-b")
 }
+
+func TestAnOldEpochIsBouncedAwayAtOnce(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	older := st.row
+	st.unpublish("node-a", "")
+	st.finish()
+	st.attach(AccessSingle, "node-b")
+	st.row = older
+	st.do(Observed{})
+	st.answer() // the read
+	if w, _ := writeOf(st.pending); len(w.Rows) != 2 || w.Rows[0].Export || w.last().NQN == older.NQN {
+		t.Fatalf("the hosts of an old epoch are met by %+v", w)
+	}
+	st.settle()
+	st.wantGranted("node-b")
+}

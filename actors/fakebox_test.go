@@ -31,15 +31,22 @@ func newFakeBox(vols ...Volume) *fakeBox {
 }
 
 // work lets the time of one command pass.
-func (b *fakeBox) work() {
+func (b *fakeBox) work(ctx context.Context) error {
 	b.mu.Lock()
 	delay := b.delay
 	b.mu.Unlock()
-	time.Sleep(delay)
+	select {
+	case <-time.After(delay):
+		return nil
+	case <-ctx.Done():
+		return ErrUnresolved
+	}
 }
 
-func (b *fakeBox) List(context.Context) ([]Volume, error) {
-	b.work()
+func (b *fakeBox) List(ctx context.Context) ([]Volume, error) {
+	if err := b.work(ctx); err != nil {
+		return nil, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reads++
@@ -49,8 +56,10 @@ func (b *fakeBox) List(context.Context) ([]Volume, error) {
 	return slices.Collect(maps.Values(b.rows)), nil
 }
 
-func (b *fakeBox) Read(_ context.Context, id VolumeID) (Volume, error) {
-	b.work()
+func (b *fakeBox) Read(ctx context.Context, id VolumeID) (Volume, error) {
+	if err := b.work(ctx); err != nil {
+		return Volume{}, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reads++
@@ -62,8 +71,10 @@ func (b *fakeBox) Read(_ context.Context, id VolumeID) (Volume, error) {
 	return v, nil
 }
 
-func (b *fakeBox) Write(_ context.Context, w Write) error {
-	b.work()
+func (b *fakeBox) Write(ctx context.Context, w Write) error {
+	if err := b.work(ctx); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.away != nil {
@@ -115,9 +126,13 @@ func (n *fakeNodes) Lost(_ context.Context, _ VolumeID, id NodeID) string { retu
 type told struct {
 	mu  sync.Mutex
 	all []AnnouncementKind
+	on  func(Announcement) // nil: nothing
 }
 
 func (t *told) Announce(a Announcement) {
+	if t.on != nil {
+		t.on(a)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.all = append(t.all, a.Kind)

@@ -96,3 +96,55 @@ func TestWhatIsInFlightAtAPanicIsTold(t *testing.T) {
 		h.wantTold(Attached, Attached, MigrationStarted, Detached, MigrationCompleted)
 	})
 }
+
+func TestWhatIsToldShowsAlready(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, created(FencingEpoch))
+		defer h.stop()
+		h.told.on = func(a Announcement) {
+			if st := h.Stats(); a.Kind == MigrationStarted && st.Migrating != 1 {
+				t.Errorf("told %v, the stats are %+v", a.Kind, st)
+			}
+		}
+		for _, node := range []NodeID{"node-a", "node-b"} {
+			if _, err := h.publish(node, AccessShared); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestAnActorWithMailDoesNotRetire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		defer h.stop()
+		a := newActor(testVolume, h.Supervisor)
+		if !h.retire(a) {
+			t.Fatal("an idle actor stays")
+		}
+		a.observed <- struct{}{}
+		if h.retire(a) {
+			t.Fatal("retired over an observation")
+		}
+		<-a.observed
+		a.mailbox <- message{}
+		if h.retire(a) {
+			t.Fatal("retired over a request, which nobody would answer")
+		}
+	})
+}
+
+func TestAStartFinishesABounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := created(FencingHost)
+		v.Ledger.Access, v.Ledger.Grants = AccessShared, []Grant{{"node-a", 1}}
+		v.Ledger.Bounce, v.Ledger.Off = 2, true
+		v.AllowHost = HostOf(testCluster, "node-a").NQN
+		h := newHouse(t, v)
+		defer h.stop()
+		time.Sleep(time.Minute)
+		if got := h.box.row(testVolume); !got.Export || got.Ledger.Off {
+			t.Fatalf("nobody asked, and the box shows %+v", got)
+		}
+	})
+}

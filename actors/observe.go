@@ -84,7 +84,7 @@ func (m *machine) restore(read Volume) {
 	// Hosts may have come back with the older row whom the right one would not have let in. Where
 	// there can be none, nothing is bounced: the hosts of a box that has just come back are reconnecting.
 	switch {
-	case l.Fencing == FencingNone || !st.row.Export || !read.Export:
+	case !st.row.Export || !read.Export:
 	case read.NQN != st.row.NQN:
 		st.bounceAgain(m.now) // who is to stay is not connected: it knows another NQN
 	case owed || (st.row.AllowHost != "" && st.row.AllowHost != read.AllowHost):

@@ -202,3 +202,53 @@ func TestAnExportWithoutAGrantEndsBeforeTheFirstGrant(t *testing.T) {
 	st.finish()
 	st.wantGranted("node-a")
 }
+
+// The clock may go back to the very millisecond of a grant whose answer was lost.
+func TestTheEpochOfALostGrantIsNotUsedAgain(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.publish("node-a", AccessSingle)
+	st.answer() // the read
+	lost := st.sent[0].last().Ledger.Epoch
+	st.lose(0)
+	st.settle()
+	st.now = lost.Time()
+	st.attach(AccessSingle, "node-a")
+	if st.row.Ledger.Epoch <= lost {
+		t.Fatalf("epoch %v after %v was lost", st.row.Ledger.Epoch, lost)
+	}
+}
+
+// A refusal may be of a write that another one overtook: what is remembered is in doubt.
+func TestTheRowIsReadAgainAfterARefusal(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	refused := func() {
+		t.Helper()
+		st.fail(ErrUnavailable)
+		if _, ok := st.pending.(ReadRow); !ok {
+			t.Fatalf("%#v in flight, want the row to be read again", st.pending)
+		}
+		st.finish()
+	}
+	st.publish("node-a", AccessSingle)
+	st.answer() // the first read
+	refused()
+	st.attach(AccessSingle, "node-a")
+	st.unpublish("node-a", "")
+	refused()
+}
+
+func TestWhatIsObservedMeanwhileIsLookedAtAfterwards(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.publish("node-a", AccessSingle)
+	st.answer() // the read
+	st.do(Observed{})
+	st.answer() // the grant
+	if _, ok := st.pending.(ReadRow); !ok {
+		t.Fatalf("%#v in flight, want the row to be read again", st.pending)
+	}
+	if st.s.Idle() {
+		t.Fatal("idle with a read in flight")
+	}
+	st.finish()
+	st.wantIdle()
+}

@@ -14,8 +14,12 @@ func TestNothingIsGrantedWhileAWriteIsUnresolved(t *testing.T) {
 	st := newStage(t, FencingEpoch)
 	w := st.publish("node-a", AccessSingle)
 	st.answer() // the read
+	lost := st.sent[0].last().Ledger.Gen
 	st.lose(0)
 	st.wantReply(w, ErrUnresolved)
+	if got, _ := writeOf(st.pending); got.last().Ledger.Gen <= lost {
+		t.Fatalf("gen %d after %d was lost", got.last().Ledger.Gen, lost)
+	}
 
 	w = st.publish("node-b", AccessSingle)
 	expand := st.exclusive(OpExpand, "2")

@@ -149,3 +149,16 @@ func TestUnpublishFailsWhileTheBoxIsAway(t *testing.T) {
 	st.sleep(time.Minute)
 	st.wantIdle()
 }
+
+func TestARetryThatLearntOfALostNodeFencesIt(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a", "node-b")
+	st.exclusive(OpExpand, "2")
+	st.unpublish("node-a", "")
+	w := st.unpublish("node-a", "gone")
+	st.finish()
+	st.wantReply(w, nil)
+	if last := st.sent[len(st.sent)-1]; len(last.Rows) != 2 {
+		t.Fatalf("revoked by %+v", last)
+	}
+}
