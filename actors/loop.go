@@ -132,7 +132,7 @@ func (a *actor) carryOut(e Effect) {
 		a.joined(e)
 	case Announce:
 		a.sup.announce(e.Announcement)
-	default:
+	case ReadRow, GrantRow, RevokeRow, Run:
 		a.busy = true
 		go a.work(a.context(e), e)
 	}
@@ -284,6 +284,7 @@ func operationOf(ev Event) string {
 		return "unpublish"
 	case Exclusive:
 		return string(ev.Op.Kind)
+	case Observed, Done, Tick: // nobody's requests
 	}
 	return "unknown"
 }

@@ -101,7 +101,7 @@ func (st *stage) note(e Effect) {
 		st.joined[e.Waiter] = e.Leader
 	case Announce:
 		st.told = append(st.told, e.Announcement)
-	default:
+	case ReadRow, GrantRow, RevokeRow, Run:
 		if st.pending != nil {
 			st.t.Fatalf("%#v while %#v is in flight", e, st.pending)
 		}
@@ -121,6 +121,7 @@ func writeOf(e Effect) (Write, bool) {
 		return e.Write, true
 	case RevokeRow:
 		return e.Write, true
+	case ReadRow, Run, Reply, Joined, Announce:
 	}
 	return Write{}, false
 }

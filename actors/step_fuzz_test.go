@@ -120,6 +120,7 @@ func (p *play) ask(ev Event) {
 		p.confirm(ev)
 	case Exclusive:
 		p.asked[ev.Waiter] = ev
+	case Observed, Done, Tick:
 	}
 	p.do(ev)
 }

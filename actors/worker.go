@@ -26,6 +26,7 @@ func (a *actor) context(e Effect) context.Context {
 		leader = e.For
 	case Run:
 		leader = e.For
+	case Reply, Joined, Announce: // do not talk to the box
 	}
 	ctx := a.sup.work
 	if msg, ok := a.waiters[leader]; ok {
@@ -58,6 +59,7 @@ func (a *actor) work(ctx context.Context, e Effect) {
 		ctx, span := a.span(ctx, "volume."+string(e.Op.Kind))
 		done.Volume, done.Err = e.Op.Run(ctx)
 		end(span, done.Err)
+	case Reply, Joined, Announce: // the loop carries them out itself
 	}
 }
 
