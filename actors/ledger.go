@@ -111,7 +111,7 @@ func ParseLedger(comment string) (l Ledger, ours bool, err error) {
 	}
 	fields := strings.Split(comment, "/")
 	if fields[0] != ledgerVersion {
-		return Ledger{}, true, fmt.Errorf("ledger version %.16q is not %s: %w", fields[0], ledgerVersion, ErrPrecondition)
+		return Ledger{}, true, fmt.Errorf("ledger version %.16q is not %s, run the release of the driver that wrote it: %w", fields[0], ledgerVersion, ErrPrecondition)
 	}
 	for _, field := range fields[1:] {
 		if err := l.parseField(field); err != nil {

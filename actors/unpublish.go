@@ -47,9 +47,9 @@ func (m *machine) revocation(r request, l Ledger) ([]Row, error) {
 	}
 	// A lost node's live connection ends only if the export does. It comes back at once for the
 	// survivor, which reconnects after its reconnect delay; the lost node is no longer allowed.
-	if since := m.now.Sub(before.Bounce.Time()); before.Bounce != 0 && since < m.s.rules.BounceGap {
-		return nil, fmt.Errorf("fence node %s (%s) off volume %s: the export was bounced %v ago and node %s may still be reconnecting, retry later: %w",
-			r.node, r.lost, m.s.id, since.Round(time.Millisecond), l.Grants[0].Node, ErrUnavailable)
+	if at := m.bounceAfter(before); m.now.Before(at) {
+		return nil, fmt.Errorf("fence node %s (%s) off volume %s: the export was bounced at %s and node %s may still be reconnecting, retry in %v: %w",
+			r.node, r.lost, m.s.id, before.Bounce.Time().UTC().Format(time.RFC3339), l.Grants[0].Node, at.Sub(m.now).Round(time.Second), ErrUnavailable)
 	}
 	return m.bounced(l), nil
 }
