@@ -13,8 +13,9 @@ import (
 type play struct {
 	*stage
 	asked  map[Waiter]Event
-	writes int // writes that were checked
-	told   int // announcements that were checked
+	older  Volume // the row before the last answer
+	writes int    // writes that were checked
+	told   int    // announcements that were checked
 	epoch  Token
 
 	// Of migrations, by the time of their target's grant.

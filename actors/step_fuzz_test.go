@@ -51,7 +51,7 @@ func playScript(t *testing.T, fencing Fencing, script []byte) {
 // box answers more often than not.
 func TestPlays(t *testing.T) {
 	likely := []byte{9, 9, 9, 9, 9, 9, 9, 9, 13, 14, 15, 16, 17, 24, 25, 26, 24, 25, 3, 4, 5, 6, 7, 8, 10, 11, 12, 12}
-	rare := []byte{0, 18, 19, 20, 20, 21, 22, 23, 27, 28, 30, 31, 32, 33}
+	rare := []byte{0, 18, 19, 20, 34, 34, 21, 22, 23, 27, 28, 30, 31, 32, 33}
 	for seed := range uint64(500) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		script := make([]byte, 20+r.IntN(100))
@@ -95,6 +95,8 @@ func (p *play) act(b byte) {
 		p.ask(Unpublish{Waiter: p.ticket()})
 	case b == 23:
 		p.refuse(ErrUnavailable)
+	case b == 34:
+		p.forgetful()
 	case b == 33:
 		p.refuse(ErrPrecondition)
 	case b < 27:
@@ -133,6 +135,7 @@ func (p *play) reply(how int) {
 	w, write := writeOf(p.pending)
 	switch {
 	case how == 0:
+		p.older = p.row
 		p.answer()
 	case write:
 		p.lose(min(how-1, len(w.Rows)))
@@ -170,8 +173,21 @@ func (p *play) pass(d time.Duration) {
 	}
 }
 
+// forgetful reboots the box: it comes back without what it acknowledged last. The actor is its only
+// witness.
+func (p *play) forgetful() {
+	if p.pending == nil && p.s.known && p.s.vol.Exists && p.older.Exists && p.older.Ledger.Gen < p.s.vol.Ledger.Gen {
+		p.row = p.older
+		p.landed(rowOf(p.row))
+		p.do(Observed{})
+	}
+}
+
 // restartNow crashes the process: who waited is gone, and what was in flight may land.
 func (p *play) restartNow() {
+	if p.s.vol.Exists && p.row.Exists && p.row.Ledger.Gen < p.s.vol.Ledger.Gen {
+		return // nobody can know then what the box forgot
+	}
 	p.lastWords()
 	if w, ok := writeOf(p.pending); ok {
 		for _, row := range w.Rows {
