@@ -135,9 +135,13 @@ func TestNoTimerRunsForAMigrationOfOthers(t *testing.T) {
 			change(&st.row)
 			st.restart(testRules)
 			st.now = st.now.Add(time.Hour)
+			writes := len(st.sent)
 			st.do(Observed{})
 			st.finish()
 			st.wantIdle()
+			if len(st.sent) != writes {
+				t.Fatalf("wrote %+v", st.sent[writes:])
+			}
 			if st.s.Migrating() {
 				t.Fatal("counted as a migration of this cluster")
 			}

@@ -100,20 +100,6 @@ func TestUnpublishAlwaysWritesWhileUnresolved(t *testing.T) {
 	st.wantGranted()
 }
 
-func TestHeldUnpublishIsAnsweredWhenTheBoxIsAway(t *testing.T) {
-	st := newStage(t, FencingEpoch)
-	st.attach(AccessSingle, "node-a")
-	st.unpublish("node-a", "")
-	st.lose(0)
-	st.fail(ErrUnavailable)
-	w := st.unpublish("node-a", "")
-	st.fail(ErrUnavailable)
-	st.wantReply(w, ErrUnresolved)
-	st.settle()
-	st.wantGranted()
-	st.wantTold(Attached, Detached)
-}
-
 // A bounce whose answers were lost may have happened or not. The survivor is served at once; the
 // lost node counts as fenced only after another bounce, far enough from the first.
 func TestALostBounceIsRepeated(t *testing.T) {
@@ -264,43 +250,6 @@ func TestALongQuietIsNotCutShort(t *testing.T) {
 	}
 	st.settle()
 	st.wantGranted()
-}
-
-func TestHeldRequestsAreBounded(t *testing.T) {
-	st := newStage(t, FencingEpoch)
-	st.attach(AccessSingle, "node-a")
-	st.unpublish("node-a", "")
-	st.lose(0)
-	st.finish()
-	for range 200 {
-		st.unpublish("", "")
-		st.unpublish("node-a", "")
-		st.unpublish("node-b", "")
-	}
-	if n, _ := st.s.Waiting(); n > maxQueue {
-		t.Fatalf("%d operations are held", n)
-	}
-	st.settle()
-	if len(st.replies) != int(st.tickets) {
-		t.Fatalf("%d of %d were answered", len(st.replies), st.tickets)
-	}
-}
-
-func TestHeldRequestsAreAnsweredWhenTheRowNeverStands(t *testing.T) {
-	st := newStage(t, FencingHost)
-	st.attach(AccessSingle, "node-a")
-	st.unpublish("node-a", "")
-	st.lose(0)
-	st.finish()
-	w := st.unpublish("node-a", "")
-	for range 10 {
-		st.now = st.s.Deadline()
-		st.row.AllowHost = "nqn.2000-02.com.example:somebody"
-		st.do(Tick{})
-		st.finish()
-	}
-	st.wantReply(w, ErrUnresolved)
-	st.settle()
 }
 
 func TestAnOlderRowAfterAnOperationIsNotBelieved(t *testing.T) {
