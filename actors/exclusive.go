@@ -35,10 +35,10 @@ func (m *machine) doneRun(ev Done) {
 	}
 	r := m.pop()
 	if unknown(ev.Err) {
-		m.reply(r, fmt.Errorf("%s volume %s: %w", r.op.Kind, m.s.id, unresolved(ev.Err)))
+		m.reply(r, unresolved(ev.Err))
 		m.settleLater()
 		return
 	}
-	m.reply(r, fmt.Errorf("%s volume %s: %w", r.op.Kind, m.s.id, ev.Err))
+	m.reply(r, ev.Err)
 	m.forget()
 }

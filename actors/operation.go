@@ -23,6 +23,6 @@ type Operation struct {
 	Key string
 	// Run does the work and returns the volume as the box shows it afterwards; Exists is false after
 	// a delete. It runs once, whatever becomes of its caller, and returns within the command
-	// deadlines. Its error wraps one of this package's kinds.
+	// deadlines. Its error wraps one of this package's kinds and names the operation and the volume.
 	Run func(context.Context) (Volume, error)
 }

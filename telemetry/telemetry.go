@@ -139,6 +139,14 @@ func (*Telemetry) Propagator() propagation.TextMapPropagator {
 	return propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 }
 
+// Flush sends the spans that have ended, and returns why they could not be sent.
+func (t *Telemetry) Flush(ctx context.Context) error {
+	if err := t.provider.ForceFlush(ctx); err != nil {
+		return fmt.Errorf("send the spans: %w", err)
+	}
+	return nil
+}
+
 // Shutdown sends what spans are left and stops the exporters. When ctx ends first, the rest is
 // dropped and the context's error returned. Spans that end later are lost; metrics go on. Nothing
 // runs on when it has returned.

@@ -65,6 +65,11 @@ func demo(ctx context.Context, opts demoOptions, out io.Writer) (err error) {
 	if err := st.report(ctx); err != nil {
 		return err
 	}
+	if opts.otlp != "" {
+		if err := st.sendTraces(ctx, opts.otlp); err != nil {
+			return err
+		}
+	}
 	if opts.serve {
 		st.addresses()
 		select {

@@ -40,6 +40,17 @@ func (st *demoStage) report(ctx context.Context) error {
 	return st.err
 }
 
+// sendTraces sends what is left of the traces. That they were asked for and cannot be sent is an error.
+func (st *demoStage) sendTraces(ctx context.Context, collector string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := st.driver.tel.Flush(ctx); err != nil {
+		return fmt.Errorf("--otlp %s: %w", collector, err)
+	}
+	st.printf("\nThe traces were sent to %s.\n", collector)
+	return st.err
+}
+
 // traces returns the story's trace and those of migrations. The rest is the driver's own business,
 // as when it lists the box's disks for several requests at once.
 func (st *demoStage) traces() []trace.TraceID {

@@ -35,6 +35,14 @@ func (s *traceSink) Export(_ context.Context, req *collector.ExportTraceServiceR
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
+func TestDemoSaysThatTracesCannotBeSent(t *testing.T) {
+	var out strings.Builder
+	err := demo(t.Context(), demoOptions{otlp: "127.0.0.1:1", logger: slog.New(slog.DiscardHandler)}, &out)
+	if err == nil || !strings.Contains(err.Error(), "--otlp 127.0.0.1:1") {
+		t.Fatalf("got %v", err)
+	}
+}
+
 func TestDemoSendsItsTraces(t *testing.T) {
 	sink := &traceSink{names: map[string]bool{}}
 	server := grpc.NewServer()
@@ -54,6 +62,9 @@ func TestDemoSendsItsTraces(t *testing.T) {
 	var out strings.Builder
 	if err := demo(t.Context(), demoOptions{otlp: l.Addr().String(), logger: slog.New(slog.DiscardHandler)}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), "The traces were sent") {
+		t.Error("the demo does not say that the traces were sent")
 	}
 	sink.mu.Lock()
 	defer sink.mu.Unlock()
