@@ -106,6 +106,22 @@ func (d *Devices) Connections(ctx context.Context, id actors.VolumeID) ([]Connec
 	return conns, nil
 }
 
+// Live returns how many live controllers this node has under a host NQN, of all volumes. It reads
+// sysfs and is 0 where that cannot be read, as without the module nvme-core.
+func (d *Devices) Live(hostNQN string) int {
+	found, err := d.sys.controllers(func(string) bool { return true })
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, c := range found {
+		if c.host == hostNQN && c.state == StateLive {
+			n++
+		}
+	}
+	return n
+}
+
 // subsystem returns what there is of one NQN.
 func (d *Devices) subsystem(nqn string) (subsystem, error) {
 	found, err := d.sys.connections(func(s string) bool { return s == nqn })

@@ -138,3 +138,18 @@ func TestNameGivenAnew(t *testing.T) {
 	}
 	wantKind(t, m.devices().WriteAttr("nvme7", nqn, "rescan_controller"), nil)
 }
+
+func TestLiveCountsOurControllers(t *testing.T) {
+	m := newMachine(t)
+	d := m.devices()
+	if n := d.Live(host.NQN); n != 0 {
+		t.Errorf("%d live controllers on a machine without any", n)
+	}
+	m.controller("nvme0", nqn, host.NQN, "live")
+	m.controller("nvme1", nqn+"x", host.NQN, "live")
+	m.controller("nvme2", nqn+"y", host.NQN, "connecting")
+	m.controller("nvme3", nqn, "nqn.another-host", "live") // such as the node's own root disk
+	if n := d.Live(host.NQN); n != 2 {
+		t.Errorf("%d live controllers, want 2", n)
+	}
+}

@@ -52,9 +52,14 @@ func runNode(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	host := actors.HostOf(cluster, actors.NodeID(f.node))
+	devices, err := nvme.NewDevices(nvme.Config{Logger: logger})
+	if err != nil {
+		return err
+	}
 	tel, err := telemetry.New(ctx, telemetry.Config{
 		Component: telemetry.Node, Version: version, Driver: f.driverName, Instance: f.node,
 		OTLPEndpoint: f.otlp, OTLPInsecure: true, Logger: logger,
+		Gauges: telemetry.Gauges{NVMeConnections: func() int { return devices.Live(host.NQN) }},
 	})
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func runNode(ctx context.Context, args []string, _, stderr io.Writer) error {
 			logger.Warn("some spans were not sent", "error", err)
 		}
 	}()
-	node, err := f.newNode(host, tel, logger)
+	node, err := f.newNode(host, devices, tel, logger)
 	if err != nil {
 		return err
 	}
@@ -97,11 +102,7 @@ func (f *nodeFlags) identify(ctx context.Context) (string, error) {
 }
 
 // newNode puts the node service together on this machine's kernel.
-func (f *nodeFlags) newNode(host actors.Host, tel *telemetry.Telemetry, logger *slog.Logger) (*csi.Node, error) {
-	devices, err := nvme.NewDevices(nvme.Config{Logger: logger})
-	if err != nil {
-		return nil, err
-	}
+func (f *nodeFlags) newNode(host actors.Host, devices *nvme.Devices, tel *telemetry.Telemetry, logger *slog.Logger) (*csi.Node, error) {
 	mounts, err := nvme.NewMounts(nvme.MountConfig{Logger: logger})
 	if err != nil {
 		return nil, err
