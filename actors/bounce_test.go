@@ -156,3 +156,32 @@ func TestAnOldEpochIsBouncedAwayAtOnce(t *testing.T) {
 	st.settle()
 	st.wantGranted("node-b")
 }
+
+// While two nodes have the volume its ledger leaves a prefix to the row, which shows it unless the export
+// is off: a crash in a bounce must not lose it.
+func TestAnExportThatIsOffForTwoNodesHasItsPrefixOnRecord(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.row.NQN = NQN("nqn.2024-01.io.example", testVolume, 0)
+	st.attach(AccessShared, "node-a")
+	older := st.row
+	st.unpublish("node-a", "")
+	st.finish()
+	st.attach(AccessShared, "node-b", "node-c")
+	if l := st.row.Ledger; l.Prefix != prefixShown {
+		t.Fatalf("two nodes are granted by %s", l)
+	}
+	nqn := st.row.NQN
+	st.row = older
+	st.do(Observed{})
+	st.answer() // the read
+	st.lose(1)
+	if l := st.row.Ledger; st.row.Export || len(l.Grants) != 2 || l.NQN(testVolume) != nqn {
+		t.Fatalf("off for a bounce, the box shows %+v", st.row)
+	}
+	st.restart(testRules)
+	st.do(Observed{})
+	st.settle()
+	if !st.row.Export || st.row.NQN != nqn {
+		t.Fatalf("after the bounce the box shows %+v, want NQN %s", st.row, nqn)
+	}
+}

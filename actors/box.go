@@ -49,9 +49,9 @@ type Spec struct {
 	ID         VolumeID
 	Size       int64  // exact bytes, a multiple of 512
 	VolumePath string // directory on the box: leading slash, no trailing one
-	NQN        string // <prefix>:<volume>
+	NQN        string // <prefix>:<volume>, as of the Ledger
 	Ports      Ports  // one is chosen that no other row uses, if there is one
-	Ledger     Ledger // the first, Gen 1, without grants
+	Ledger     Ledger // the first, Gen 1, without grants; the box adds the port
 }
 
 // Ports is an inclusive range of TCP ports, from 1024 to 65535.

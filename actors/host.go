@@ -13,6 +13,10 @@ import (
 // allow list and in every connected kernel.
 var hostSpace = uuid.MustParse("6a0f38a1-71ab-5f3c-9d9b-0f9d0a8f1c11")
 
+// DefaultNQNPrefix is the prefix of a volume's NQN where its StorageClass names none. Ledgers leave it out,
+// so it must never change.
+const DefaultNQNPrefix = "nqn.2000-02.com.mikrotik"
+
 // A Host is the identity under which a node connects to NVMe subsystems (NVMe Base 2.0, 4.5 "NVMe
 // Qualified Names", and the Host Identifier feature).
 type Host struct {

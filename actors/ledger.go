@@ -4,6 +4,7 @@
 package actors
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -49,23 +50,44 @@ type Ledger struct {
 	Epoch   Token   // of the NQN; 0 where the NQN has none
 	Fencing Fencing // of the StorageClass
 	Timeout int     // seconds that a migration may take: 30 to 3600
+	Port    uint16  // NVMe/TCP port, as a row may hide it while the export is off; 0: not recorded
 	Access  Access  // of all grants; AccessNone without any
 	Grants  []Grant // in the order they were made
 	Told    string  // outcome of a migration that was told, or is pending: <kind>.<token of its target's grant>
 	Bounce  Token   // when the export was last bounced to shed a lost node
 	Off     bool    // a bounce is not over: the export must be turned on again, or go off once more if it is on
+	Prefix  string  // of the NQN, as a row may hide that too; empty: DefaultNQNPrefix; "-": another one, which the row shows
 }
 
 // MaxLedger is the length in bytes of the longest ledger of a volume with at most two grants whose
-// nodes have 63-character names. A ReadOnlyMany volume's ledger grows with its nodes.
+// nodes have 63-character names, or at most one and a Prefix of MaxNQNPrefix. A ReadOnlyMany volume's
+// ledger grows with its nodes. A Prefix beside two grants, which is there for the instant in which an
+// export is bounced that two nodes have, may exceed it.
 const MaxLedger = 255
 
+// MaxNQNPrefix is the length in bytes of the longest prefix of NQNs that a StorageClass may name.
+const MaxNQNPrefix = 77
+
+// prefixShown stands for a prefix for which a ledger of several grants has no room. Such an export is on,
+// so that the row shows it.
+const prefixShown = "-"
+
+// maxPrefix leaves room in the 223 bytes of an NQN (NVMe Base 2.0, 4.5) for ":", a volume ID, "." and
+// an epoch. It is what a ledger may hold, since a volume that has such an NQN must be written still.
+const maxPrefix = 223 - 1 - 40 - 1 - 13
+
 const ledgerVersion = "rds-csi.1"
+
+// prefixKey begins a ledger's last field, which takes the rest.
+const prefixKey = "/q:"
 
 var clusterForm = regexp.MustCompile(`^[0-9a-f]{12}$`)
 
 // toldForm bounds what Told may hold to the alphabet that RouterOS takes without quoting.
 var toldForm = regexp.MustCompile(`^(success|failed|timeout|pending)\.[0-9a-z]{1,13}$`)
+
+// prefixForm is that of an NQN's beginning, in the alphabet of ledgers.
+var prefixForm = regexp.MustCompile(`^nqn\.[A-Za-z0-9._:/-]*$`)
 
 // CheckCluster reports ErrInvalid unless s is the 12 hex digits that a ledger records.
 func CheckCluster(s string) error {
@@ -80,6 +102,9 @@ func CheckCluster(s string) error {
 func (l Ledger) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s/c:%s/g:%s/f:%c/t:%d", ledgerVersion, l.Cluster, strconv.FormatUint(l.Gen, 36), l.Fencing, l.Timeout)
+	if l.Port != 0 {
+		fmt.Fprintf(&b, "/p:%s", strconv.FormatUint(uint64(l.Port), 36))
+	}
 	if l.Epoch != 0 {
 		fmt.Fprintf(&b, "/e:%s", l.Epoch)
 	}
@@ -99,6 +124,9 @@ func (l Ledger) String() string {
 		}
 		fmt.Fprintf(&b, "/%c:%s", key, l.Bounce)
 	}
+	if l.Prefix != "" {
+		b.WriteString(prefixKey + l.Prefix) // last, since it may hold what separates fields
+	}
 	return b.String()
 }
 
@@ -109,11 +137,12 @@ func ParseLedger(comment string) (l Ledger, ours bool, err error) {
 	if !strings.HasPrefix(comment, "rds-csi.") {
 		return Ledger{}, false, nil
 	}
-	fields := strings.Split(comment, "/")
-	if fields[0] != ledgerVersion {
-		return Ledger{}, true, fmt.Errorf("ledger version %.16q is not %s, run the release of the driver that wrote it: %w", fields[0], ledgerVersion, ErrPrecondition)
+	if version, _, _ := strings.Cut(comment, "/"); version != ledgerVersion {
+		return Ledger{}, true, fmt.Errorf("ledger version %.16q is not %s, run the release of the driver that wrote it: %w", version, ledgerVersion, ErrPrecondition)
 	}
-	for _, field := range fields[1:] {
+	head, prefix, _ := strings.Cut(comment, prefixKey)
+	l.Prefix = prefix
+	for _, field := range strings.Split(head, "/")[1:] {
 		if err := l.parseField(field); err != nil {
 			return Ledger{}, true, fmt.Errorf("ledger field %.90q: %v: %w", field, err, ErrPrecondition) //nolint:errorlint // of one kind only
 		}
@@ -140,6 +169,10 @@ func (l *Ledger) parseField(field string) (err error) {
 		l.Fencing = Fencing(letter(value))
 	case "t":
 		l.Timeout, err = strconv.Atoi(value)
+	case "p":
+		var port uint64
+		port, err = strconv.ParseUint(value, 36, 16)
+		l.Port = uint16(port)
 	case "e":
 		l.Epoch, err = parseToken(value)
 	case "m":
@@ -184,7 +217,16 @@ func (l Ledger) check() error {
 		return fmt.Errorf("migration timeout of %d s", l.Timeout)
 	case l.Told != "" && !toldForm.MatchString(l.Told):
 		return fmt.Errorf("unknown migration outcome")
+	case l.Prefix == DefaultNQNPrefix:
+		return fmt.Errorf("the default NQN prefix is written out")
+	case l.Prefix != "" && l.Prefix != prefixShown && (len(l.Prefix) > maxPrefix || !prefixForm.MatchString(l.Prefix)):
+		return fmt.Errorf("NQN prefix that is not \"nqn.\" and up to %d bytes in all", maxPrefix)
 	}
+	return l.checkGrants()
+}
+
+// checkGrants reports grants that were never made.
+func (l Ledger) checkGrants() error {
 	most := 0
 	switch l.Access {
 	case AccessNone:
@@ -224,6 +266,15 @@ func (l Ledger) grant(node NodeID) int {
 		}
 	}
 	return -1
+}
+
+// NQN returns the volume's NQN, for a row that hides it. It is empty where only the row can tell: somebody
+// else turned the export off that two nodes have.
+func (l Ledger) NQN(id VolumeID) string {
+	if l.Prefix == prefixShown {
+		return ""
+	}
+	return NQN(cmp.Or(l.Prefix, DefaultNQNPrefix), id, l.Epoch)
 }
 
 // Granted reports whether the node is in the ledger.

@@ -5,6 +5,7 @@ package actors
 
 import (
 	"errors"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,21 +13,37 @@ import (
 )
 
 var fullLedger = Ledger{
-	Cluster: testCluster, Gen: 1<<31 - 1, Fencing: FencingHost, Timeout: MaxTimeout,
+	Cluster: testCluster, Gen: 1<<31 - 1, Fencing: FencingHost, Timeout: MaxTimeout, Port: 65535,
 	Epoch: 4102444800000, Access: AccessShared,
 	Grants: []Grant{{NodeID(strings.Repeat("a", MaxNodeID)), 4102444800000}, {NodeID(strings.Repeat("b", MaxNodeID)), 4102444800001}},
 	Told:   "success." + Token(4102444800001).String(), Bounce: 4102444800002, Off: true,
 }
 
+// prefixed is the longest ledger with the prefix of a StorageClass: of an export that is bounced for the
+// one node that stays.
+func prefixed(prefix string) Ledger {
+	l := fullLedger.without(fullLedger.Grants[0].Node)
+	l.Prefix = prefix
+	return l
+}
+
+var longestPrefix = "nqn.2024-01." + strings.Repeat("c", MaxNQNPrefix-len("nqn.2024-01."))
+
 func TestTheLongestLedgerFitsAComment(t *testing.T) {
-	if n := len(fullLedger.String()); n > MaxLedger {
-		t.Fatalf("%d bytes, at most %d fit", n, MaxLedger)
+	shown := fullLedger
+	shown.Prefix = prefixShown
+	for _, l := range []Ledger{fullLedger, shown, prefixed(longestPrefix)} {
+		if n := len(l.String()); n > MaxLedger {
+			t.Errorf("%d bytes, at most %d fit: %s", n, MaxLedger, l)
+		}
 	}
 }
 
 func TestLedgerAlphabet(t *testing.T) {
-	if s := fullLedger.String(); !regexp.MustCompile(`^[A-Za-z0-9._:/-]+$`).MatchString(s) {
-		t.Fatalf("%s holds what a RouterOS console interprets", s)
+	for _, l := range []Ledger{fullLedger, prefixed(longestPrefix)} {
+		if s := l.String(); !regexp.MustCompile(`^[A-Za-z0-9._:/-]+$`).MatchString(s) {
+			t.Errorf("%s holds what a RouterOS console interprets", s)
+		}
 	}
 }
 
@@ -34,12 +51,42 @@ func TestLedgerRoundTrip(t *testing.T) {
 	for _, l := range []Ledger{
 		{Cluster: testCluster, Gen: 1, Fencing: FencingEpoch, Timeout: 300},
 		{Cluster: testCluster, Gen: 7, Fencing: FencingNone, Timeout: 30, Access: AccessReader, Grants: []Grant{{"a", 1}, {"b.example", 2}, {"c", 2}}},
+		{Cluster: testCluster, Gen: 1, Fencing: FencingEpoch, Timeout: 300, Port: 1},
 		fullLedger,
+		// A prefix may hold what separates fields and their parts.
+		prefixed(prefixShown),
+		prefixed("nqn.2024-01.io.example"),
+		prefixed("nqn.2024-01.io.example:rds/box-1/n:node-c:lq3x0abc"),
+		prefixed("nqn.2024-01.io.example/q:nqn.2024-01.io.example/"),
+		prefixed("nqn.2024-01.io.example:" + string(testVolume)),
+		prefixed("nqn.2024-01." + strings.Repeat("c", maxPrefix-len("nqn.2024-01."))),
 	} {
 		got, ours, err := ParseLedger(l.String())
-		if err != nil || !ours || got.String() != l.String() {
-			t.Fatalf("%s came back as %s (ours %v, %v)", l, got, ours, err)
+		if err != nil || !ours || !reflect.DeepEqual(got, l) {
+			t.Errorf("%s came back as %+v (ours %v, %v)", l, got, ours, err)
 		}
+	}
+}
+
+// A row that hides its NQN while the export is off is read by its ledger.
+func TestTheNQNOfALedger(t *testing.T) {
+	for want, l := range map[string]Ledger{
+		"": {Prefix: prefixShown, Epoch: 36},
+		DefaultNQNPrefix + ":" + string(testVolume):             {},
+		DefaultNQNPrefix + ":" + string(testVolume) + ".10":     {Epoch: 36},
+		"nqn.2024-01.io.example:x:" + string(testVolume):        {Prefix: "nqn.2024-01.io.example:x"},
+		"nqn.2024-01.io.example:" + string(testVolume) + ".rts": {Prefix: "nqn.2024-01.io.example", Epoch: 36064},
+	} {
+		if got := l.NQN(testVolume); got != want {
+			t.Errorf("%+v tells %s, want %s", l, got, want)
+		}
+	}
+}
+
+// Ledgers leave it out: another value would give the volumes that have it another NQN.
+func TestTheDefaultPrefixNeverChanges(t *testing.T) {
+	if DefaultNQNPrefix != "nqn.2000-02.com.mikrotik" {
+		t.Fatal(DefaultNQNPrefix)
 	}
 }
 
@@ -53,7 +100,7 @@ func TestACommentThatIsNoLedger(t *testing.T) {
 
 // A damaged ledger must not be taken for an empty one: its volume may be attached.
 func TestADamagedLedgerIsRefused(t *testing.T) {
-	good := "rds-csi.1/c:0123456789ab/g:5/f:e/t:300/e:lq3x0abc/m:m/n:node-a:lq3x0abc/n:node-b:lq3x0abd"
+	good := "rds-csi.1/c:0123456789ab/g:5/f:e/t:300/p:3es/e:lq3x0abc/m:m/n:node-a:lq3x0abc/n:node-b:lq3x0abd"
 	if _, _, err := ParseLedger(good); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +125,22 @@ func TestADamagedLedgerIsRefused(t *testing.T) {
 		"unknown outcome":    good + "/o:maybe.1",
 		"negative token":     strings.Replace(good, "lq3x0abd", "-q3x0abd", 1),
 		"trailing space":     good + " ",
+		"no port":            strings.Replace(good, "/p:3es", "/p:", 1),
+		"port zero":          strings.Replace(good, "/p:3es", "/p:0", 1),
+		"port too high":      strings.Replace(good, "/p:3es", "/p:1ekg", 1),
+		"port in upper case": strings.Replace(good, "/p:3es", "/p:3ES", 1),
+		"port with a zero":   strings.Replace(good, "/p:3es", "/p:03es", 1),
+		"port with a sign":   strings.Replace(good, "/p:3es", "/p:+3es", 1),
+		"port twice":         strings.Replace(good, "/p:3es", "/p:3es/p:3es", 1),
+		"port too late":      strings.Replace(good, "/p:3es", "", 1) + "/p:3es",
+		"no prefix":          good + "/q:",
+		"no prefix's value":  good + "/q",
+		"default prefix":     good + "/q:" + DefaultNQNPrefix,
+		"prefix, no NQN's":   good + "/q:iqn.2024-01.io.example",
+		"prefix, a space":    good + "/q:nqn.2024-01.io example",
+		"prefix, a newline":  good + "/q:nqn.2024-01.io.example\n",
+		"prefix, then more":  strings.Replace(good, "/p:3es", "/q:nqn.2024-01.io.example/", 1) + " ",
+		"prefix too long":    good + "/q:nqn." + strings.Repeat("c", maxPrefix-3),
 	} {
 		if l, ours, err := ParseLedger(s); !ours || !errors.Is(err, ErrPrecondition) || kinds(err) != 1 {
 			t.Errorf("%s: %q was read as %+v (ours %v, %v)", name, s, l, ours, err)
@@ -87,6 +150,7 @@ func TestADamagedLedgerIsRefused(t *testing.T) {
 
 func FuzzParseLedger(f *testing.F) {
 	f.Add(fullLedger.String())
+	f.Add(prefixed("nqn.2024-01.io.example:rds/box-1").String())
 	f.Add("rds-csi.1/c:0123456789ab/g:5/f:e/t:300/e:lq3x0abc/m:m/n:node-a:lq3x0abc")
 	f.Fuzz(func(t *testing.T, s string) {
 		l, ours, err := ParseLedger(s)

@@ -29,9 +29,13 @@ type play struct {
 	live  map[NodeID]bool   // it is connected
 }
 
-func newPlay(t testing.TB, fencing Fencing) *play {
+func newPlay(t testing.TB, fencing Fencing, prefix string) *play {
+	st := newStage(t, fencing)
+	if prefix != "" {
+		st.row.NQN, st.row.Ledger.Prefix = NQN(prefix, testVolume, 0), prefix
+	}
 	p := &play{
-		stage: newStage(t, fencing), asked: map[Waiter]Event{},
+		stage: st, asked: map[Waiter]Event{},
 		outcomes: map[Token]int{}, unsure: map[Token]bool{},
 		holds: map[NodeID]string{}, live: map[NodeID]bool{},
 	}
@@ -76,6 +80,7 @@ func (p *play) check() {
 		if err := p.row.Ledger.check(); err != nil {
 			p.t.Fatalf("P1: the box shows a ledger with %v", err)
 		}
+		p.hiddenChangesNothing()
 	}
 	for _, w := range p.sent[p.writes:] {
 		p.written(w)
@@ -102,6 +107,19 @@ func (p *play) check() {
 		}
 	}
 	p.restartChangesNothing()
+}
+
+// hiddenChangesNothing holds that a row which hid its NQN and port while the export is off would be read
+// as it is.
+func (p *play) hiddenChangesNothing() {
+	p.t.Helper()
+	l := p.row.Ledger
+	if l.Port != p.row.Port {
+		p.t.Fatalf("P4: port %d, and in the ledger %d", p.row.Port, l.Port)
+	}
+	if nqn := l.NQN(testVolume); nqn != p.row.NQN && (nqn != "" || !p.row.Export || len(l.Grants) < 2) {
+		p.t.Fatalf("P4: NQN %s, and by the ledger %s", p.row.NQN, l)
+	}
 }
 
 func (p *play) written(w Write) {

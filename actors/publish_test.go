@@ -4,6 +4,7 @@
 package actors
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -60,6 +61,75 @@ func TestRepeatedPublishWritesNothing(t *testing.T) {
 	}
 	if got := st.replies[w].Volume; !got.shows(rowOf(st.row)) {
 		t.Fatalf("answered %+v, the box shows %+v", got, st.row)
+	}
+}
+
+// A ledger of before ports were recorded is no reason to write.
+func TestRepeatedPublishOfALedgerWithoutAPortWritesNothing(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a")
+	st.row.Ledger.Port = 0
+	st.do(Observed{})
+	writes := len(st.sent)
+	w := st.publish("node-a", AccessShared)
+	st.finish()
+	st.wantReply(w, nil)
+	if len(st.sent) != writes {
+		t.Fatalf("%d writes for a repeated publish", len(st.sent)-writes)
+	}
+}
+
+// A port that somebody changed is the volume's from then on, and on record.
+func TestRepeatedPublishRecordsAnotherPort(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessSingle, "node-a")
+	st.row.Port = 4421
+	st.do(Observed{})
+	w := st.publish("node-a", AccessSingle)
+	st.finish()
+	st.wantReply(w, nil)
+	if got := st.replies[w].Volume; got.Port != 4421 || got.Ledger.Port != 4421 || st.row.Ledger.Port != 4421 {
+		t.Fatalf("answered %+v, the box shows %+v", got, st.row)
+	}
+}
+
+// hide has the box show what a box does that hides the NQN and the port of an export that is off.
+func (st *stage) hide() {
+	st.row.Export, st.row.AllowHost = false, ""
+	st.row.NQN, st.row.Port = st.row.Ledger.NQN(testVolume), st.row.Ledger.Port
+	st.do(Observed{})
+	st.finish()
+}
+
+// Somebody turned the export off on a box that hides its NQN then: it comes back as it was, or not at all.
+func TestPublishOfAnExportThatSomebodyTurnedOffAndTheBoxHides(t *testing.T) {
+	for _, prefix := range []string{DefaultNQNPrefix, "nqn.2024-01.io.example:rds/box-1"} {
+		st := newStage(t, FencingHost)
+		st.row.NQN = NQN(prefix, testVolume, 0)
+		st.attach(AccessShared, "node-a")
+		nqn := st.row.NQN
+		st.hide()
+		w := st.publish("node-a", AccessShared)
+		st.finish()
+		st.wantReply(w, nil)
+		if !st.row.Export || st.row.NQN != nqn || st.row.Port != 4420 {
+			t.Fatalf("prefix %s: mended to %+v, want NQN %s", prefix, st.row, nqn)
+		}
+		st.attach(AccessShared, "node-b")
+		st.hide()
+		w = st.publish("node-b", AccessShared)
+		st.finish()
+		if prefix != DefaultNQNPrefix {
+			st.wantReply(w, ErrPrecondition)
+			if msg := st.replies[w].Err.Error(); !strings.Contains(msg, "turn that on") {
+				t.Fatalf("the answer is %s, which does not say what to do", msg)
+			}
+			continue
+		}
+		st.wantReply(w, nil)
+		if !st.row.Export || st.row.NQN != nqn {
+			t.Fatalf("mended to %+v, want NQN %s", st.row, nqn)
+		}
 	}
 }
 

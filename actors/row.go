@@ -11,14 +11,26 @@ func (s State) rowFor(l Ledger) Row {
 	prefix, _ := NQNPrefix(s.vol.NQN, s.id)
 	row := Row{Ledger: l, NQN: NQN(prefix, s.id, l.Epoch)}
 	row.Export = (len(l.Grants) > 0 || l.Fencing == FencingNone) && !l.Off
+	// A row may hide both while its export is off.
+	row.Ledger.Port, row.Ledger.Prefix = s.vol.Port, prefix
+	switch {
+	case prefix == DefaultNQNPrefix:
+		row.Ledger.Prefix = ""
+	case row.Export && len(l.Grants) > 1:
+		row.Ledger.Prefix = prefixShown // the nodes' names need the room
+	}
 	if l.Fencing == FencingHost && len(l.Grants) == 1 {
 		row.AllowHost = HostOf(s.rules.Cluster, l.Grants[0].Node).NQN
 	}
 	return row
 }
 
-// shows reports whether the volume's row is the given one.
+// shows reports whether the volume's row is the given one. A ledger without a port, which is no reason
+// to write it again, shows any.
 func (v Volume) shows(row Row) bool {
+	if v.Ledger.Port == 0 {
+		row.Ledger.Port = 0
+	}
 	return v.Exists && v.Ours && v.Export == row.Export && v.NQN == row.NQN && v.AllowHost == row.AllowHost &&
 		v.Ledger.String() == row.Ledger.String()
 }

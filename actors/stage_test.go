@@ -64,7 +64,7 @@ func newStage(t testing.TB, fencing Fencing) *stage {
 func created(fencing Fencing) Volume {
 	return Volume{
 		ID: testVolume, Exists: true, Size: 1 << 30, Port: 4420, NQN: NQN(testPrefix, testVolume, 0), Ours: true,
-		Ledger: Ledger{Cluster: testCluster, Gen: 1, Fencing: fencing, Timeout: 300},
+		Ledger: Ledger{Cluster: testCluster, Gen: 1, Fencing: fencing, Timeout: 300, Port: 4420},
 	}
 }
 

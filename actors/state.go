@@ -138,6 +138,9 @@ func (s State) ours() error {
 	case v.Ledger.Cluster != s.rules.Cluster:
 		return fmt.Errorf("volume %s belongs to cluster %s, this is cluster %s: %w", s.id, v.Ledger.Cluster, s.rules.Cluster, ErrPrecondition)
 	}
+	if v.NQN == "" && !v.Export {
+		return fmt.Errorf("the box shows no NQN of volume %s while its export is off, turn that on: %w", s.id, ErrPrecondition)
+	}
 	if _, ok := NQNPrefix(v.NQN, s.id); !ok {
 		return fmt.Errorf("the NQN %q of volume %s does not name it, set it to <prefix>:%[2]s: %w", v.NQN, s.id, ErrPrecondition)
 	}

@@ -39,7 +39,11 @@ func FuzzStep(f *testing.F) {
 
 func playScript(t *testing.T, fencing Fencing, script []byte) {
 	t.Helper()
-	p := newPlay(t, fencing)
+	prefix := "" // the default
+	if len(script)%2 == 1 {
+		prefix = "nqn.2024-01.io.example:rds/box-1"
+	}
+	p := newPlay(t, fencing, prefix)
 	for _, b := range script {
 		p.act(b & 0x7f)
 		p.check()

@@ -52,8 +52,8 @@ type Volume struct {
 
 	Size      int64  // bytes
 	Export    bool   // served over NVMe/TCP
-	NQN       string // subsystem NQN, set even while not exported
-	Port      uint16 // NVMe/TCP port
+	NQN       string // subsystem NQN, set even while not exported: by the ledger where the box hides it
+	Port      uint16 // NVMe/TCP port; likewise
 	AllowHost string // the only host NQN that may connect; empty: any may
 
 	Ledger Ledger // zero, with Ours false, on a row without our comment
