@@ -54,6 +54,7 @@ func (b *Box) create(ctx context.Context, spec actors.Spec) (actors.Volume, erro
 	port := b.ports.choose(snap, spec.Ports)
 	defer func() { b.ports.release(port, time.Now(), 10*b.cfg.CommandTimeout) }()
 
+	spec.Ledger.Port = port.port
 	m := making{b: b, spec: spec, port: port.port, path: filePath(spec.VolumePath, spec.ID)}
 	reply, err := b.run(ctx, b.bulk, conn, command{KindCreate, spec.ID, [][]string{m.add()}})
 	m.answer, m.made = err, reply.Done.Get("ret")
@@ -75,6 +76,9 @@ func (b *Box) checkSpec(spec actors.Spec) error {
 	}
 	if _, ok := actors.NQNPrefix(spec.NQN, spec.ID); !ok {
 		return fmt.Errorf("subsystem NQN %s does not name the volume: %w", spec.NQN, actors.ErrInvalid)
+	}
+	if nqn := spec.Ledger.NQN(spec.ID); nqn != spec.NQN {
+		return fmt.Errorf("ledger of the subsystem NQN %.240s, asked for is %s: %w", nqn, spec.NQN, actors.ErrInvalid)
 	}
 	if p := spec.Ports; p.First < 1024 || p.Last < p.First {
 		return fmt.Errorf("NVMe/TCP ports %d-%d are no range from 1024 on: %w", p.First, p.Last, actors.ErrInvalid)
@@ -174,9 +178,6 @@ func (m *making) unresolved(format string, args ...any) error {
 // verify compares the row with what was asked for.
 func (m *making) verify(ctx context.Context, r row) (actors.Volume, error) {
 	v := r.volume()
-	if r.hidden() {
-		v.NQN, v.Port = m.spec.NQN, m.port // shown only when it is exported
-	}
 	var wrong error
 	switch {
 	case r.err != nil:

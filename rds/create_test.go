@@ -32,12 +32,12 @@ func TestCreate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := actors.Volume{ID: testVolume, Exists: true, Size: s.Size, NQN: testNQN, Port: 4420, Ledger: gen(1), Ours: true}
+	want := actors.Volume{ID: testVolume, Exists: true, Size: s.Size, NQN: testNQN, Port: 4420, Ledger: made(4420), Ours: true}
 	if fmt.Sprint(v) != fmt.Sprint(want) {
 		t.Errorf("Create = %+v, want %+v", v, want)
 	}
 	add := "/disk/add =type=file =slot=0b5e1d4e3b1c4f0e9a572f0d6f6d0a11 =file-path=/" + testFile + " =file-size=1610612736512" +
-		" =mount-filesystem=no =nvme-tcp-export=no =nvme-tcp-server-port=4420 =nvme-tcp-server-nqn=" + testNQN + " =comment=" + gen(1).String()
+		" =mount-filesystem=no =nvme-tcp-export=no =nvme-tcp-server-port=4420 =nvme-tcp-server-nqn=" + testNQN + " =comment=" + made(4420).String()
 	if cmds := f.commands(); len(cmds) != 1 || cmds[0] != add {
 		t.Errorf("commands = %q\nwant one: %q", cmds, add)
 	}
@@ -114,7 +114,7 @@ func TestCreateAnswers(t *testing.T) {
 					t.Fatalf("Create = %v, want %v", err, tt.want)
 				}
 				oneKind(t, err)
-				if err == nil && (v.Size != gib || v.Ledger.String() != gen(1).String()) {
+				if err == nil && (v.Size != gib || v.Ledger.String() != made(4420).String()) {
 					t.Errorf("Create = %+v", v)
 				}
 				f.mu.Lock()
@@ -142,10 +142,16 @@ func TestCreateChecks(t *testing.T) {
 		"path not permitted": func(s *actors.Spec) { s.VolumePath = "/raid10/elsewhere" },
 		"NQN":                func(s *actors.Spec) { s.NQN += "$x" },
 		"another's NQN":      func(s *actors.Spec) { s.NQN = "nqn.2000-02.com.mikrotik:" + string(otherVolume) },
-		"low port":           func(s *actors.Spec) { s.Ports.First = 443 },
-		"ports reversed":     func(s *actors.Spec) { s.Ports = actors.Ports{First: 5000, Last: 4000} },
-		"cluster":            func(s *actors.Spec) { s.Ledger.Cluster = "ffffffffffff" },
-		"ledger":             func(s *actors.Spec) { s.Ledger.Timeout = 1 },
+		"another prefix":     func(s *actors.Spec) { s.NQN = "nqn.2024-01.io.example:" + string(testVolume) },
+		"prefix":             func(s *actors.Spec) { s.Ledger.Prefix = "nqn.2024-01.io.example" },
+		"prefix like an NQN": func(s *actors.Spec) {
+			s.Ledger.Prefix = testNQN
+			s.NQN = testNQN + ":" + string(testVolume)
+		},
+		"low port":       func(s *actors.Spec) { s.Ports.First = 443 },
+		"ports reversed": func(s *actors.Spec) { s.Ports = actors.Ports{First: 5000, Last: 4000} },
+		"cluster":        func(s *actors.Spec) { s.Ledger.Cluster = "ffffffffffff" },
+		"ledger":         func(s *actors.Spec) { s.Ledger.Timeout = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := spec(change)

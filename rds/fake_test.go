@@ -283,6 +283,11 @@ func ledger(change func(*actors.Ledger)) actors.Ledger {
 
 func gen(n uint64) actors.Ledger { return ledger(func(l *actors.Ledger) { l.Gen = n }) }
 
+// made returns the ledger of a volume that was just created.
+func made(port uint16) actors.Ledger {
+	return ledger(func(l *actors.Ledger) { l.Port = port })
+}
+
 // addVolume puts testVolume on the box: 1 GiB, not exported, gen 1.
 func (f *fakeBox) addVolume(change func(attrs)) (id string) {
 	r := attrs{

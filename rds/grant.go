@@ -205,7 +205,7 @@ func (r row) shows(w actors.Row) bool {
 
 // hidden reports whether the row may be of a box that does not show the properties of an export that is
 // off.
-func (r row) hidden() bool { return !r.export && r.nqn == "" && r.allowHost == "" }
+func (r row) hidden() bool { return !r.export && r.nqn == "" && r.port == 0 && r.allowHost == "" }
 
 // same reports whether nothing that a write changes has changed.
 func (r row) same(old row) bool {

@@ -40,7 +40,7 @@ func (b *Box) prove(ctx context.Context, w actors.Write, before row) error {
 		return nil // somebody else has been here since
 	}
 	words := []string{
-		"/disk/set", "=.id=" + after.id, "=nvme-tcp-export=" + yesNo(before.export), "=nvme-tcp-server-nqn=" + before.nqn,
+		"/disk/set", "=.id=" + after.id, "=nvme-tcp-export=" + yesNo(before.export), "=nvme-tcp-server-nqn=" + before.volume().NQN,
 		"=nvme-tcp-server-allow-host-name=" + before.allowHost, "=comment=" + before.comment,
 	}
 	kept := len(after.comment)

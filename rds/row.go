@@ -95,15 +95,20 @@ func (r *row) parse(re routeros.Row) (err error) {
 	return nil
 }
 
-// volume returns the row as the domain sees it, in a copy that is the caller's.
+// volume returns the row as the domain sees it, in a copy that is the caller's. The ledger knows what a
+// box may hide.
 func (r row) volume() actors.Volume {
 	if r.err != nil {
 		return actors.Volume{ID: r.holds, Exists: true, Ours: r.ours}
 	}
 	l := r.ledger
 	l.Grants = slices.Clone(l.Grants)
+	nqn, port := r.nqn, r.port
+	if r.ours && r.hidden() {
+		nqn, port = l.NQN(r.holds), l.Port
+	}
 	return actors.Volume{
-		ID: r.holds, Exists: true, Size: r.size, Export: r.export && !r.disabled, NQN: r.nqn, Port: r.port,
+		ID: r.holds, Exists: true, Size: r.size, Export: r.export && !r.disabled, NQN: nqn, Port: port,
 		AllowHost: r.allowHost, Ledger: l, Ours: r.ours,
 	}
 }

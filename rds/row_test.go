@@ -61,6 +61,37 @@ func with(v actors.Volume, change func(*actors.Volume)) actors.Volume {
 	return v
 }
 
+// TestHiddenRow shows what is read of a row that hides what there is to an export that is off: what its
+// ledger says. What the row shows stands before that.
+func TestHiddenRow(t *testing.T) {
+	l := ledger(func(l *actors.Ledger) { l.Port, l.Epoch, l.Prefix = 4430, 46655, "nqn.2024-01.io.example" })
+	hidden := attrs{"comment": l.String(), "nvme-tcp-export": "false", "nvme-tcp-server-port": "", "nvme-tcp-server-nqn": ""}
+	byLedger := "nqn.2024-01.io.example:" + string(testVolume) + ".zzz"
+	for _, tt := range []struct {
+		name   string
+		change attrs
+		nqn    string
+		port   uint16
+	}{
+		{"hidden", nil, byLedger, 4430},
+		{"shown", attrs{"nvme-tcp-server-port": "4421", "nvme-tcp-server-nqn": testNQN}, testNQN, 4421},
+		{"exported without an NQN", attrs{"nvme-tcp-export": "true"}, "", 0},
+		{"NQN taken away", attrs{"nvme-tcp-server-port": "4421"}, "", 4421},
+		{"ledger without a port", attrs{"comment": gen(1).String()}, testNQN, 0},
+		{"no ledger", attrs{"comment": ""}, "", 0},
+		{"damaged ledger", attrs{"comment": l.String()[:30]}, "", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			re := maps.Clone(realRow)
+			maps.Copy(re, hidden)
+			maps.Copy(re, tt.change)
+			if v := parseRow(re.row()).volume(); v.NQN != tt.nqn || v.Port != tt.port {
+				t.Errorf("volume = %+v, want NQN %q and port %d", v, tt.nqn, tt.port)
+			}
+		})
+	}
+}
+
 // TestParseRowDamaged shows that a row that cannot be read is still known to be somebody's, and is
 // left alone.
 func TestParseRowDamaged(t *testing.T) {

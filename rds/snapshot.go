@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ type snapshot struct {
 	at      time.Time // when the rows were asked for, or before
 	volumes map[actors.VolumeID]*row
 	pools   map[string][]pool // by mount point, without slashes
-	ports   map[string]int    // how many rows have the NVMe/TCP port
+	ports   map[string]int    // how many rows have the NVMe/TCP port, shown or by their ledger
 	files   map[string]file   // every file disk, by .id: what the next listing need not parse
 }
 
@@ -56,8 +57,9 @@ func newSnapshot(at time.Time, rows []routeros.Row, before *snapshot) *snapshot 
 
 // add takes a row. old is what had its .id in the listing before.
 func (s *snapshot) add(re routeros.Row, old file) {
-	if p := re.Get("nvme-tcp-server-port"); p != "" {
-		s.ports[p]++
+	port := re.Get("nvme-tcp-server-port")
+	if port != "" {
+		s.ports[port]++
 	}
 	if re.Get("type") != "file" {
 		if at := strings.Trim(re.Get("mount-point"), "/"); at != "" {
@@ -75,6 +77,9 @@ func (s *snapshot) add(re routeros.Row, old file) {
 	r := f.row
 	if r == nil {
 		return
+	}
+	if port == "" && r.ledger.Port != 0 {
+		s.ports[strconv.Itoa(int(r.ledger.Port))]++ // hidden, and the volume's all the same
 	}
 	if other, twice := s.volumes[r.holds]; twice {
 		both := *r // the row itself stays as it was parsed: the next listing may show it alone
