@@ -12,9 +12,6 @@ import (
 	"github.com/rds-csi/rds-csi/actors"
 )
 
-// DefaultNQNPrefix is the prefix of volumes' NQNs where the StorageClass names none.
-const DefaultNQNPrefix = "nqn.2000-02.com.mikrotik"
-
 // Volumes is the supervisor of the volume actors. Its errors wrap one of the kinds of package
 // actors, or are the context's. Those of Publish, Unpublish and Exclusive say what was to be done to
 // which volume.

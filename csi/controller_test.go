@@ -17,7 +17,7 @@ import (
 
 func foreignRow(id actors.VolumeID) actors.Volume {
 	return actors.Volume{
-		ID: id, Exists: true, Ours: true, Size: 1 << 30, NQN: csi.DefaultNQNPrefix + ":" + string(id), Port: 4420,
+		ID: id, Exists: true, Ours: true, Size: 1 << 30, NQN: actors.DefaultNQNPrefix + ":" + string(id), Port: 4420,
 		Ledger: actors.Ledger{Cluster: "ffffffffffff", Gen: 1, Fencing: actors.FencingEpoch, Timeout: 300},
 	}
 }

@@ -124,6 +124,10 @@ func (c *Controller) create(ctx context.Context, spec actors.Spec) (actors.Volum
 }
 
 func (c *Controller) spec(r createRequest) actors.Spec {
+	prefix := r.params.nqnPrefix
+	if prefix == actors.DefaultNQNPrefix {
+		prefix = "" // ledgers leave it out
+	}
 	return actors.Spec{
 		ID:         r.id,
 		Size:       r.size,
@@ -135,6 +139,7 @@ func (c *Controller) spec(r createRequest) actors.Spec {
 			Gen:     1,
 			Fencing: r.params.fencing,
 			Timeout: r.params.timeout,
+			Prefix:  prefix,
 		},
 	}
 }

@@ -52,7 +52,7 @@ func TestCreateVolumeMakesWhatWasAskedFor(t *testing.T) {
 		t.Errorf("volume %v", v)
 	}
 	row := r.box.row(vol1)
-	if l := (actors.Ledger{Cluster: testCluster, Gen: 1, Fencing: actors.FencingHost, Timeout: 900}); row.Ledger.String() != l.String() {
+	if l := (actors.Ledger{Cluster: testCluster, Gen: 1, Fencing: actors.FencingHost, Timeout: 900, Prefix: "nqn.2024-01.io.example:rds"}); row.Ledger.String() != l.String() {
 		t.Errorf("ledger %v, want %v", row.Ledger, l)
 	}
 	r.wantWrites("create")
@@ -161,7 +161,7 @@ func TestCreateVolumeRefusals(t *testing.T) {
 		{"long path", param("volumePath", "/"+strings.Repeat("p", 128)), codes.InvalidArgument, "longer than 128"},
 		{"NQN prefix", param("nqnPrefix", "iqn.2000-02.com.mikrotik"), codes.InvalidArgument, "nqn.<yyyy-mm>"},
 		{"NQN prefix with a comma", param("nqnPrefix", "nqn.2000-02.com,hostnqn=x"), codes.InvalidArgument, "nqn.<yyyy-mm>"},
-		{"long NQN prefix", param("nqnPrefix", "nqn.2000-02."+strings.Repeat("c", 157)), codes.InvalidArgument, "at most 168 bytes"},
+		{"long NQN prefix", param("nqnPrefix", "nqn.2000-02."+strings.Repeat("c", 67)), codes.InvalidArgument, "at most 77 bytes"},
 		{"loss timeout", param("ctrlLossTmo", "-2"), codes.InvalidArgument, "-1 to 86400"},
 		{"no number", param("ctrlLossTmo", "+5"), codes.InvalidArgument, "whole number"},
 		{"reconnect delay", param("reconnectDelay", "0"), codes.InvalidArgument, "1 to 60"},
@@ -297,7 +297,7 @@ func TestCreateVolumeAgain(t *testing.T) {
 func TestCreateVolumeRace(t *testing.T) {
 	r := newRig(t, nil)
 	made := actors.Volume{
-		ID: vol1, Exists: true, Ours: true, Size: 1 << 31, NQN: csi.DefaultNQNPrefix + ":" + vol1, Port: 4420,
+		ID: vol1, Exists: true, Ours: true, Size: 1 << 31, NQN: actors.DefaultNQNPrefix + ":" + vol1, Port: 4420,
 		Ledger: actors.Ledger{Cluster: testCluster, Gen: 1, Fencing: actors.FencingEpoch, Timeout: 300},
 	}
 	r2 := newRig(t, func(c *csi.Config) { c.Volumes = lateVolumes{r.volumes}; c.Storage = r.box })

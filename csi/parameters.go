@@ -26,9 +26,6 @@ const keyReservedFSType = reservedPrefix + "fstype"
 const (
 	maxAddress    = 253 // RFC 1035
 	maxVolumePath = 128
-	// maxNQNPrefix leaves room in the 223 bytes of an NQN (NVMe Base 2.0, 4.5) for ":", a volume ID,
-	// "." and an epoch.
-	maxNQNPrefix = 223 - 1 - 40 - 1 - 13
 
 	minHostReconnect = 2 // fencing host: a bounce must end before the survivor's first attempt
 )
@@ -97,7 +94,7 @@ func (c *Controller) parseParameters(values map[string]string) (parameters, erro
 		nvmeAddress:    c.cfg.NVMeAddress,
 		ports:          defaultPorts,
 		volumePath:     c.cfg.VolumePath,
-		nqnPrefix:      DefaultNQNPrefix,
+		nqnPrefix:      actors.DefaultNQNPrefix,
 		ctrlLossTmo:    -1,
 		reconnectDelay: 5,
 		timeout:        actors.DefaultTimeout,
@@ -252,8 +249,8 @@ func cleanVolumePath(s string) (string, error) {
 var nqnPrefixForm = regexp.MustCompile(`^nqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[A-Za-z0-9._:/-]*[A-Za-z0-9]$`)
 
 func checkNQNPrefix(s string) error {
-	if len(s) > maxNQNPrefix || !nqnPrefixForm.MatchString(s) {
-		return fmt.Errorf("%.64q is not of the form nqn.<yyyy-mm>.<reversed domain>, in letters, digits and . _ : / -, of at most %d bytes: %w", s, maxNQNPrefix, actors.ErrInvalid)
+	if len(s) > actors.MaxNQNPrefix || !nqnPrefixForm.MatchString(s) {
+		return fmt.Errorf("%.64q is not of the form nqn.<yyyy-mm>.<reversed domain>, in letters, digits and . _ : / -, of at most %d bytes: %w", s, actors.MaxNQNPrefix, actors.ErrInvalid)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func TestPublishTellsTheNodeHowToConnect(t *testing.T) {
 	r.must(err)
 	host := actors.HostOf(testCluster, "a")
 	want := map[string]string{
-		"nvme_address": testBox, "nvme_port": "4420", "nvme_nqn": csi.DefaultNQNPrefix + ":" + vol1 + ".1000",
+		"nvme_address": testBox, "nvme_port": "4420", "nvme_nqn": actors.DefaultNQNPrefix + ":" + vol1 + ".1000",
 		"nvme_host_nqn": host.NQN, "nvme_host_id": host.ID, "size_bytes": "1073741824", "fs_type": "xfs", "access": "rw",
 	}
 	if !maps.Equal(got, want) {
@@ -154,7 +154,7 @@ func TestPublishRefusals(t *testing.T) {
 		{"unsupported mode", capability(block(csipb.VolumeCapability_AccessMode_MULTI_NODE_SINGLE_WRITER)), codes.InvalidArgument, "not supported"},
 		{"read-only writer", func(q *csipb.ControllerPublishVolumeRequest) { q.Readonly = true }, codes.InvalidArgument, "ReadOnlyMany"},
 		{"another box", vctx("rdsAddress", "10.0.0.2"), codes.InvalidArgument, "--rds-aliases"},
-		{"another volume's NQN", vctx("nqn", csi.DefaultNQNPrefix+":"+vol2), codes.InvalidArgument, "not the one of volume"},
+		{"another volume's NQN", vctx("nqn", actors.DefaultNQNPrefix+":"+vol2), codes.InvalidArgument, "not the one of volume"},
 		{"NVMe address", vctx("nvmeAddress", "h,x=y"), codes.InvalidArgument, "nvmeAddress"},
 		{"another filesystem", func(q *csipb.ControllerPublishVolumeRequest) {
 			q.VolumeCapability, q.VolumeContext = mount(rwo, "xfs"), map[string]string{"fsType": "ext4"}
@@ -196,7 +196,7 @@ func TestPublishConflicts(t *testing.T) {
 func TestPublishOfABrokenRow(t *testing.T) {
 	for _, broken := range []actors.Volume{
 		{NQN: "nqn.2000-02.com.mikrotik:other", Port: 4420},
-		{NQN: csi.DefaultNQNPrefix + ":" + vol1, Port: 0},
+		{NQN: actors.DefaultNQNPrefix + ":" + vol1, Port: 0},
 	} {
 		r := newRig(t, func(c *csi.Config) { c.Volumes = fixedVolumes{c.Volumes, broken} })
 		v := r.create(vol1)
