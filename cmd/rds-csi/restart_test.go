@@ -20,12 +20,21 @@ import (
 
 const restartVolume = "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a01"
 
+// startBox starts a simulated box that is closed at the end of the test.
 func startBox(t *testing.T, dir, address string) *sim.Sim {
+	t.Helper()
+	return startSuchBox(t, dir, address, sim.Config{})
+}
+
+// startSuchBox is startBox with switches and faults.
+func startSuchBox(t *testing.T, dir, address string, cfg sim.Config) *sim.Sim {
+	t.Helper()
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	box, err := sim.Start(t.Context(), sim.Config{Dir: dir, Username: testUser, Password: testPassword, APIAddr: address, NVMeHost: host})
+	cfg.Dir, cfg.Username, cfg.Password, cfg.APIAddr, cfg.NVMeHost = dir, testUser, testPassword, address, host
+	box, err := sim.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
