@@ -14,6 +14,7 @@ type answer struct {
 	s   *session
 	c   Command
 	buf []byte
+	cut bool // the end of the answer gets lost, and the connection with it
 }
 
 // re answers a row.
@@ -24,7 +25,7 @@ func (a *answer) re(row []field) {
 		words = append(words, "="+f.name+"="+f.value)
 	}
 	a.append(words)
-	if len(a.buf) >= batchSize {
+	if len(a.buf) >= batchSize && !a.cut {
 		a.flush()
 	}
 }
@@ -68,6 +69,12 @@ func (a *answer) append(words []string) { a.buf = routeros.AppendSentence(a.buf,
 
 // flush gives what was answered to the writer.
 func (a *answer) flush() {
+	if a.cut {
+		a.s.send(a.buf[:len(a.buf)/2])
+		a.s.torn.Store(true)
+		a.s.send(nil)
+		return
+	}
 	if len(a.buf) > 0 {
 		a.s.send(a.buf)
 		a.buf = nil

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // A boot is all that runs between power-on and power-off.
@@ -22,8 +24,12 @@ type boot struct {
 	counts   *counts
 	machine  *machine
 	exports  *exports
-	api      *api
-	handlers map[string]handler
+	sessions *sessions
+	gate     *gate              // of what sessions read and write
+	handlers map[string]handler // of the API
+	menus    map[string]menu    // of the console
+	faults   *faults
+	hostKey  ssh.Signer
 	places   chan struct{} // one entry for each command that is served
 	since    time.Time
 
@@ -39,6 +45,8 @@ type hardware struct {
 	cert     tls.Certificate
 	journal  *journal
 	counts   *counts
+	faults   *faults
+	hostKey  ssh.Signer
 	sessions atomic.Uint64
 }
 
@@ -50,14 +58,15 @@ func (h *hardware) boot(ctx context.Context) (*boot, error) {
 	}
 	b := &boot{
 		cfg: h.cfg, log: h.cfg.Logger, counts: h.counts, since: time.Now(),
-		places: make(chan struct{}, h.cfg.Concurrency),
+		places: make(chan struct{}, h.cfg.Concurrency), gate: newGate(), faults: h.faults, hostKey: h.hostKey,
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.exports = newExports(h.cfg, h.store, h.journal, b.later)
 	p := pool{name: h.cfg.Pool, filesystem: h.cfg.Filesystem, capacity: h.cfg.Capacity, switches: h.cfg.Switches}
 	b.machine = newMachine(p, h.store, b.exports, t, h.cfg.Logger)
 	b.handlers = b.commands()
-	b.api = &api{box: b, last: &h.sessions, sessions: map[*session]struct{}{}}
+	b.menus = b.console()
+	b.sessions = &sessions{box: b, last: &h.sessions, open: map[connection]struct{}{}}
 	go b.machine.run(b.ctx)
 	err = b.machine.do(ctx, func() {}) // it has begun the exports
 	if err == nil {
@@ -69,25 +78,38 @@ func (h *hardware) boot(ctx context.Context) (*boot, error) {
 	return b, nil
 }
 
-// listen begins to serve the API where the configuration says, and notes the addresses.
+// listen begins to serve the API and SSH where the configuration says, and notes the addresses.
 func (b *boot) listen(ctx context.Context, cert tls.Certificate) error {
+	overTLS := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	server, err := b.sshConfig()
+	if err != nil {
+		return err
+	}
 	var lc net.ListenConfig
 	for _, l := range []struct {
+		what string
 		addr *string
-		conf *tls.Config
+		open opener
 	}{
-		{&b.cfg.APIAddr, nil},
-		{&b.cfg.TLSAddr, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}},
+		{"the API", &b.cfg.APIAddr, func(ctx context.Context, conn net.Conn, number uint64) connection {
+			return newSession(ctx, b, conn, nil, number)
+		}},
+		{"the API over TLS", &b.cfg.TLSAddr, func(ctx context.Context, conn net.Conn, number uint64) connection {
+			return newSession(ctx, b, conn, overTLS, number)
+		}},
+		{"SSH", &b.cfg.SSHAddr, func(ctx context.Context, conn net.Conn, number uint64) connection {
+			return newSSHSession(ctx, b, conn, server, number)
+		}},
 	} {
 		if *l.addr == Off {
 			continue
 		}
 		ln, err := lc.Listen(ctx, "tcp", *l.addr)
 		if err != nil {
-			return fmt.Errorf("serve the API: %w", err)
+			return fmt.Errorf("serve %s: %w", l.what, err)
 		}
 		*l.addr = ln.Addr().String()
-		b.wg.Go(func() { b.api.listen(b.ctx, ln, l.conf) })
+		b.wg.Go(func() { b.sessions.listen(b.ctx, ln, l.open) })
 	}
 	return nil
 }

@@ -3,10 +3,7 @@
 
 package sim
 
-import (
-	"strings"
-	"time"
-)
+import "strings"
 
 // A Command is a sentence that a client sent, taken apart.
 type Command struct {
@@ -16,6 +13,8 @@ type Command struct {
 	Args []Arg
 	// Session counts the connections of a box from 1.
 	Session uint64
+	// Transport is "api", plain or over TLS, or "ssh".
+	Transport string
 
 	tag      string
 	tagged   bool
@@ -96,20 +95,4 @@ func splitList(s string) []string {
 		return nil
 	}
 	return strings.Split(s, ",")
-}
-
-// A Fault is what goes wrong with a command. The zero Fault is nothing. Hold and Delay come first,
-// in that order, and let the commands behind it overtake; then one of the others.
-type Fault struct {
-	// Hold makes the command wait until it is closed, or the power goes off. Nil: no wait.
-	Hold <-chan struct{}
-	// Delay is waited for after Hold.
-	Delay time.Duration
-	// DropBefore ends the connection; the command is not carried out.
-	DropBefore bool
-	// DropAfter carries the command out and ends the connection instead of answering.
-	DropAfter bool
-	// Trap, if not empty, is the message of the trap that answers the command, which is not carried
-	// out.
-	Trap string
 }

@@ -36,26 +36,35 @@ type Config struct {
 
 	// Username of the one account; zero is "admin".
 	Username string
-	// Password of the account. It may be empty only while every API address is a loopback address.
+	// Password of the account. It may be empty only while every address is a loopback address.
 	Password string
+	// AuthorizedKeys are the account's keys for SSH, in the form of an authorized_keys file. Those that
+	// are not RSA of at least 2048 bits or Ed25519 never let anyone in. None: the password alone.
+	AuthorizedKeys []byte
 
-	// APIAddr and TLSAddr are where the API listens, plain and over TLS; zero is 127.0.0.1:0 and Off
-	// is nowhere.
-	APIAddr, TLSAddr string
+	// APIAddr, TLSAddr and SSHAddr are where the API listens, plain and over TLS, and SSH; zero is
+	// 127.0.0.1:0 and Off is nowhere.
+	APIAddr, TLSAddr, SSHAddr string
 	// NVMeHost is the address on which exports listen, at the port of their disk; zero is 127.0.0.1.
 	NVMeHost string
 
-	// MaxSessions is how many API connections there may be; one more is closed at once. Zero is 20.
+	// MaxSessions is how many connections of the API and SSH there may be together; one more is closed
+	// at once. Zero is 20.
 	MaxSessions int
 	// Concurrency is how many commands are served at the same time; zero is 8.
 	Concurrency int
-	// ServiceTime is how long each command takes before it takes effect; zero is no time.
+	// ServiceTime is how long each command takes before it takes effect; zero is no time. The find and
+	// get of a script take none.
 	ServiceTime time.Duration
+	// ExecTime is how long a script takes over SSH before it begins, besides its commands; zero is no
+	// time.
+	ExecTime time.Duration
 
 	// Switches choose among what a real box might do.
 	Switches Switches
 	// Fault is asked once for each command that the box knows, but for /cancel and /quit, in the order
-	// in which a connection sent them. It must not block. The arguments of /login are not shown to it.
+	// in which a connection sent them; of a script, for each command of a menu when its turn comes. A
+	// zero Fault leaves it to those of Sim.Inject. It must not block. The arguments of /login are not shown to it.
 	// Nil: no faults.
 	Fault func(Command) Fault
 	// Logger receives what the box has to say; nil discards it. It never sees an argument of a
@@ -98,6 +107,25 @@ type Switches struct {
 	// Unordered lets the commands of one connection overtake each other.
 	Unordered bool
 
+	// ExitStatus is the exit status of a script that failed, over SSH; zero is 0, as of one that did
+	// not.
+	ExitStatus int
+	// KeysOnly refuses the password over SSH when there are AuthorizedKeys; by default both will do.
+	KeysOnly bool
+	// ParallelChannels serves the channels of one SSH connection at the same time; by default each
+	// waits for the end of the one before.
+	ParallelChannels bool
+	// EndScripts ends a script with its connection, between two of its commands; by default it goes
+	// on.
+	EndScripts bool
+	// LateWrites is how much later a change takes effect whose connection has ended; zero is as if it
+	// had not.
+	LateWrites time.Duration
+	// WrapPut wraps what :put prints, too; by default only what print does.
+	WrapPut bool
+	// HardWrap breaks lines exactly at the last column; by default at the last space, if there is one.
+	HardWrap bool
+
 	// ExportDelay is how long after an add or set an export begins to serve; zero is at once. Until
 	// then its port is as it would be without it.
 	ExportDelay time.Duration
@@ -137,6 +165,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.Username, "admin"},
 		{&c.APIAddr, "127.0.0.1:0"},
 		{&c.TLSAddr, "127.0.0.1:0"},
+		{&c.SSHAddr, "127.0.0.1:0"},
 		{&c.NVMeHost, "127.0.0.1"},
 	} {
 		if *d.to == "" {
@@ -174,7 +203,7 @@ func (c Config) check() error {
 		return fmt.Errorf("pool name %.64q is not 1 to 32 letters, digits, - and _", c.Pool)
 	case c.Filesystem != "btrfs" && c.Filesystem != "xfs":
 		return fmt.Errorf("file system %.64q is not btrfs or xfs", c.Filesystem)
-	case c.MaxSessions < 0, c.Concurrency < 0, c.ServiceTime < 0, c.Switches.ExportDelay < 0:
+	case c.MaxSessions < 0, c.Concurrency < 0, c.ServiceTime < 0, c.ExecTime < 0, c.Switches.ExportDelay < 0:
 		return errors.New("limits and times must not be negative")
 	}
 	if _, err := netip.ParseAddr(c.NVMeHost); err != nil {
@@ -183,16 +212,16 @@ func (c Config) check() error {
 	if strings.ContainsAny(c.Username+c.Password, "\x00") {
 		return errors.New("user name and password must not hold a zero byte")
 	}
-	for _, addr := range []string{c.APIAddr, c.TLSAddr} {
+	for _, addr := range []string{c.APIAddr, c.TLSAddr, c.SSHAddr} {
 		if addr == Off {
 			continue
 		}
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
-			return fmt.Errorf("API address %.64q is not host:port: %w", addr, err)
+			return fmt.Errorf("address %.64q is not host:port: %w", addr, err)
 		}
 		if c.Password == "" && !loopback(host) {
-			return fmt.Errorf("API address %.64q is not a loopback address, which an empty password needs", addr)
+			return fmt.Errorf("address %.64q is not a loopback address, which an empty password needs", addr)
 		}
 	}
 	return nil

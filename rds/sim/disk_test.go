@@ -223,7 +223,7 @@ func TestFilePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !slices.Contains([]string{"config.json", "files", "tls.crt", "tls.key"}, e.Name()) {
+		if !slices.Contains([]string{"config.json", "config.log", "files", hostKeyFile, "tls.crt", "tls.key"}, e.Name()) {
 			t.Errorf("the box's directory holds %s", e.Name())
 		}
 	}

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sim is a simulated MikroTik ROSE Data Server on real sockets: the RouterOS API, plain and
-// over TLS, disks that are sparse files in a directory, and their export over NVMe/TCP.
+// over TLS, the console over SSH, disks that are sparse files in a directory, and their export over
+// NVMe/TCP.
 //
 // There is one model of the box, the table of its disks, and transports around it. The model is
 // pure: a command makes a new table of an old one (disk.go, file.go, table.go). The machine owns the

@@ -18,6 +18,7 @@ type handler struct {
 	run     func(ctx context.Context, c Command) (reply, error)
 	listen  func(ctx context.Context, c Command, w *watcher, a *answer) error
 	changes bool // the command changes the box, and goes on without its connection
+	free    bool // the command takes no service time
 }
 
 // A reply is what a command answers.
@@ -96,7 +97,7 @@ func (b *boot) diskRows() ([][]field, error) {
 
 func (b *boot) fileRows() (rows [][]field, err error) {
 	err = b.machine.store.walk(func(name string, info fs.FileInfo) {
-		rows = append(rows, fileFields(len(rows)+1, name, info))
+		rows = append(rows, fileFields(name, info))
 	})
 	return rows, err
 }

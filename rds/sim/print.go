@@ -5,6 +5,8 @@ package sim
 
 import (
 	"fmt"
+	"hash/fnv"
+	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -117,9 +119,11 @@ func (t table) poolFields(p pool) []field {
 }
 
 // fileFields returns the row of /file for an entry of the host's directory. The .id of a file is
-// not known to stay the same; here it counts the files of one print.
-func fileFields(at int, name string, info fs.FileInfo) []field {
-	row := []field{{".id", diskID(at).String()}, {"name", name}}
+// not known to stay the same; here it does, as it is made of the name.
+func fileFields(name string, info fs.FileInfo) []field {
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, name) // a hash does not fail
+	row := []field{{".id", diskID(h.Sum32()).String()}, {"name", name}}
 	if info.IsDir() {
 		row = append(row, field{"type", "directory"})
 	} else {

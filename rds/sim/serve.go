@@ -10,22 +10,23 @@ import (
 	"time"
 )
 
-// errDropped is what becomes of a command whose connection a fault ended: nobody is answered.
-var errDropped = errors.New("connection dropped")
+// authenticate checks a password login.
+func (c Config) authenticate(name, password string) error {
+	ok := subtle.ConstantTimeCompare([]byte(name), []byte(c.Username)) &
+		subtle.ConstantTimeCompare([]byte(password), []byte(c.Password))
+	if ok == 0 {
+		return errCredentials
+	}
+	return nil
+}
 
 // login carries out /login. The session stays open when it fails.
 func (s *session) login(c Command, a *answer) {
 	s.box.counts.add(c.Name)
 	name, password := c.Arg("name"), c.Arg("password")
 	c.Args = nil // nobody else may see them
-	err := s.withFault(s.ctx, s.box.cfg.Fault(c), func() error {
-		ok := subtle.ConstantTimeCompare([]byte(name), []byte(s.box.cfg.Username)) &
-			subtle.ConstantTimeCompare([]byte(password), []byte(s.box.cfg.Password))
-		if ok == 0 {
-			return errCredentials
-		}
-		return nil
-	})
+	fault := s.box.fault(c)
+	err := fault.do(s.ctx, s.cancel, func() error { return s.box.cfg.authenticate(name, password) })
 	switch {
 	case errors.Is(err, errDropped):
 	case err != nil:
@@ -60,7 +61,7 @@ func (s *session) start(c Command, a *answer) {
 		a.fail(&trap{apiError, "too many commands"})
 		return
 	}
-	fault := s.box.cfg.Fault(c)
+	fault := s.box.fault(c)
 	var t *turn
 	if h.changes && !s.box.cfg.Switches.Unordered && !fault.waits() {
 		t = s.order.next()
@@ -75,16 +76,17 @@ func (s *session) start(c Command, a *answer) {
 		defer t.end()
 		defer stop()
 		var r reply
-		err := s.withFault(ctx, fault, func() (err error) {
+		err := fault.do(ctx, s.cancel, func() (err error) {
 			if h.listen != nil {
 				return h.listen(ctx, c, w, a)
 			}
-			r, err = s.box.serve(ctx, t, h, c)
+			r, err = s.box.serve(ctx, t, s.box.late(s.ctx, h), c)
 			return err
 		})
 		if cause := context.Cause(ctx); err != nil && errors.Is(cause, errInterrupted) {
 			err = errInterrupted
 		}
+		a.cut = fault.Truncate
 		s.finish(a, r, err)
 	})
 }
@@ -105,36 +107,6 @@ func (s *session) finish(a *answer, r reply, err error) {
 		}
 		a.done(r.done...)
 	}
-}
-
-// waits reports whether the fault makes a command wait.
-func (f Fault) waits() bool { return f.Hold != nil || f.Delay > 0 }
-
-// withFault does a command's work with what its fault does to it.
-func (s *session) withFault(ctx context.Context, f Fault, work func() error) error {
-	if f.Hold != nil {
-		select {
-		case <-f.Hold:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if err := sleep(ctx, f.Delay); err != nil {
-		return err
-	}
-	if f.DropBefore {
-		s.cancel()
-		return errDropped
-	}
-	if f.Trap != "" {
-		return &trap{uncategorized, f.Trap}
-	}
-	err := work()
-	if f.DropAfter {
-		s.cancel()
-		return errDropped
-	}
-	return err
 }
 
 // sleep waits, unless the context ends before.
@@ -172,6 +144,23 @@ func (b *boot) serve(ctx context.Context, t *turn, h handler, c Command) (reply,
 		return reply{}, err
 	}
 	return h.run(ctx, c)
+}
+
+// late returns a handler whose changes wait for Switches.LateWrites, if their connection has ended
+// before they take effect.
+func (b *boot) late(alive context.Context, h handler) handler {
+	run := h.run
+	if h.changes && b.cfg.Switches.LateWrites > 0 {
+		h.run = func(ctx context.Context, c Command) (reply, error) {
+			if alive.Err() != nil {
+				if err := sleep(ctx, b.cfg.Switches.LateWrites); err != nil {
+					return reply{}, err
+				}
+			}
+			return run(ctx, c)
+		}
+	}
+	return h
 }
 
 // order keeps the changes that one connection asks for in the order in which it sent them. Its

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rds-csi/rds-csi/rds/routeros"
@@ -28,6 +29,7 @@ type session struct {
 	cancel context.CancelFunc
 
 	out      chan []byte // batches of sentences for the writer; nil: the last was before
+	torn     atomic.Bool // what is sent ends within an answer, and the connection with it
 	loggedIn bool        // the reader's
 	order    order       // the reader's
 
@@ -45,30 +47,35 @@ type running struct {
 // newSession returns a session that is over TLS where conf is not nil.
 func newSession(ctx context.Context, box *boot, conn net.Conn, conf *tls.Config, number uint64) *session {
 	s := &session{
-		box: box, conn: conn, raw: conn, number: number,
+		box: box, raw: conn, number: number,
 		log:     box.log.With("session", number, "peer", conn.RemoteAddr().String()),
 		out:     make(chan []byte, maxBatches),
 		running: map[uint64]running{},
 	}
-	if conf != nil {
-		s.conn = tls.Server(conn, conf)
-	}
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.conn = box.gate.through(conn, s.ctx.Done())
+	if conf != nil {
+		s.conn = tls.Server(s.conn, conf)
+	}
 	return s
 }
 
 // run serves the connection until it ends. leave is called before the peer can see that end, so
 // that it finds its place free.
-func (s *session) run(leave func(*session)) {
+func (s *session) run(leave func()) {
 	defer func() { _ = s.conn.Close() }()
 	defer s.cancel()
-	defer leave(s)
+	defer leave()
 	// The connection is cut below TLS, which would say goodbye.
 	defer context.AfterFunc(s.ctx, func() { _ = s.raw.Close() })()
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
 		s.write()
+		if s.torn.Load() {
+			leave()
+			s.cancel()
+		}
 	}()
 	s.log.Debug("API session begins")
 	err := s.read()
@@ -80,6 +87,9 @@ func (s *session) run(leave func(*session)) {
 	<-written
 	s.log.Debug("API session ends", "reason", err)
 }
+
+// end ends the connection.
+func (s *session) end() { s.cancel() }
 
 // errLastWord ends a session after what was sent is written.
 var errLastWord = errors.New("connection closed by the box")
@@ -104,7 +114,7 @@ func (s *session) read() error {
 // sentence answers a sentence or starts the command that will.
 func (s *session) sentence(words []string) error {
 	c, err := parseCommand(words)
-	c.Session = s.number
+	c.Session, c.Transport = s.number, "api"
 	a := &answer{s: s, c: c}
 	switch {
 	case c.Name == "/login":

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // A Sim is a simulated box with its power on, but for the moments of a reboot.
@@ -41,21 +43,26 @@ func Start(ctx context.Context, cfg Config) (*Sim, error) {
 		return nil, fmt.Errorf("start the simulated box: %w", err)
 	}
 	s := &Sim{
-		hw:    hardware{cfg: cfg, store: st, journal: newJournal(), counts: newCounts()},
+		hw:    hardware{cfg: cfg, store: st, journal: newJournal(), counts: newCounts(), faults: newFaults()},
 		power: make(chan struct{}, 1),
 	}
 	var hosts []string
 	if host, _, err := net.SplitHostPort(cfg.TLSAddr); err == nil {
 		hosts = append(hosts, host)
 	}
-	if s.hw.cert, err = openCertificate(cfg.Dir, hosts); err == nil {
+	s.hw.cert, err = openCertificate(cfg.Dir, hosts)
+	if err == nil {
+		s.hw.hostKey, err = openHostKey(cfg.Dir)
+	}
+	if err == nil {
 		s.current, err = s.hw.boot(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start the simulated box: %w", errors.Join(err, st.close()))
 	}
 	// A reboot must not move the box.
-	s.hw.cfg.APIAddr, s.hw.cfg.TLSAddr = s.current.cfg.APIAddr, s.current.cfg.TLSAddr
+	now := s.current.cfg
+	s.hw.cfg.APIAddr, s.hw.cfg.TLSAddr, s.hw.cfg.SSHAddr = now.APIAddr, now.TLSAddr, now.SSHAddr
 	return s, nil
 }
 
@@ -64,6 +71,13 @@ func (s *Sim) APIAddr() string { return s.hw.cfg.APIAddr }
 
 // TLSAddr returns host:port of the API over TLS, or Off.
 func (s *Sim) TLSAddr() string { return s.hw.cfg.TLSAddr }
+
+// SSHAddr returns host:port of SSH, or Off.
+func (s *Sim) SSHAddr() string { return s.hw.cfg.SSHAddr }
+
+// HostKey returns the public half of the key that the box shows over SSH. It stays the same as long
+// as the directory does.
+func (s *Sim) HostKey() ssh.PublicKey { return s.hw.hostKey.PublicKey() }
 
 // CertificateFile returns the name of the file that holds the box's certificate in PEM.
 func (s *Sim) CertificateFile() string { return filepath.Join(s.hw.cfg.Dir, certificateFile) }
@@ -102,10 +116,10 @@ func (s *Sim) Close() error {
 	return errors.Join(b.stop(), s.hw.store.close())
 }
 
-// DropConnections ends every API connection. Connections of NVMe hosts stay.
+// DropConnections ends every connection of the API and SSH. Connections of NVMe hosts stay.
 func (s *Sim) DropConnections() {
 	if b := s.boot(); b != nil {
-		b.api.drop()
+		b.sessions.drop()
 	}
 }
 

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// script carries out lines on an empty table and returns it, with the refusal of the last line.
+// story carries out lines on an empty table and returns it, with the refusal of the last line.
 // Lines before must not be refused.
-func script(t *testing.T, p pool, lines ...string) (table, error) {
+func story(t *testing.T, p pool, lines ...string) (table, error) {
 	t.Helper()
 	tab := table{next: 2, files: files{"raid10": {dir: true}}}
 	for i, line := range lines {
@@ -65,7 +65,7 @@ func TestSwitches(t *testing.T) {
 		{"directory made before", Switches{NeedDirectory: true}, []string{"mkdir raid10/d", "add type=file slot=a file-path=/raid10/d/a file-size=1M"}, "", "raid10 raid10/d raid10/d/a", names},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tab, err := script(t, pool{name: "raid10", capacity: 1 << 30, switches: tt.sw}, tt.lines...)
+			tab, err := story(t, pool{name: "raid10", capacity: 1 << 30, switches: tt.sw}, tt.lines...)
 			if tt.refused == "" && err != nil || tt.refused != "" && (err == nil || err.Error() != tt.refused) {
 				t.Errorf("the last line: %v, want %q", err, tt.refused)
 			}
@@ -118,7 +118,7 @@ func TestTablesAreValues(t *testing.T) {
 		}
 		return next
 	}
-	base, err := script(t, p)
+	base, err := story(t, p)
 	if err != nil {
 		t.Fatal(err)
 	}
