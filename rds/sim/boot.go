@@ -32,6 +32,7 @@ type boot struct {
 	hostKey  ssh.Signer
 	places   chan struct{} // one entry for each command that is served
 	since    time.Time
+	again    bool // it was a reboot
 
 	ctx    context.Context // ends with the power
 	cancel context.CancelFunc
@@ -50,14 +51,15 @@ type hardware struct {
 	sessions atomic.Uint64
 }
 
-// boot turns the power on. The addresses are those of the configuration.
-func (h *hardware) boot(ctx context.Context) (*boot, error) {
-	t, err := h.store.load()
+// boot turns the power on, the first time or again. The addresses are those of the configuration.
+func (h *hardware) boot(ctx context.Context, a again) (*boot, error) {
+	t, err := h.load(a)
 	if err != nil {
 		return nil, err
 	}
 	b := &boot{
-		cfg: h.cfg, log: h.cfg.Logger, counts: h.counts, since: time.Now(),
+		again: a.again,
+		cfg:   h.cfg, log: h.cfg.Logger, counts: h.counts, since: time.Now(),
 		places: make(chan struct{}, h.cfg.Concurrency), gate: newGate(), faults: h.faults, hostKey: h.hostKey,
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -70,6 +72,7 @@ func (h *hardware) boot(ctx context.Context) (*boot, error) {
 	go b.machine.run(b.ctx)
 	err = b.machine.do(ctx, func() {}) // it has begun the exports
 	if err == nil {
+		b.comeBack(t)
 		err = b.listen(ctx, h.cert)
 	}
 	if err != nil {

@@ -92,6 +92,9 @@ type Switches struct {
 	RefuseFile, BlankFile bool
 	// SharedFile lets a second row use the file of another; by default that is refused.
 	SharedFile bool
+	// LeaveFile leaves the file of an add behind that is refused for its slot or its NQN; by default
+	// what is refused leaves nothing.
+	LeaveFile bool
 	// SlotLimit is the longest slot in bytes: zero is 32, negative is no limit.
 	SlotLimit int
 	// CommentLimit is the longest comment in bytes: zero is no limit. CutComment cuts a longer one
@@ -126,12 +129,19 @@ type Switches struct {
 	// HardWrap breaks lines exactly at the last column; by default at the last space, if there is one.
 	HardWrap bool
 
+	// DefaultNQN is what stands before the slot in the NQN of an export that names none; zero is
+	// "nqn.2026-09.com.mikrotik:rds-sim.". NeedNQN refuses such an export.
+	DefaultNQN string
+	NeedNQN    bool
 	// ExportDelay is how long after an add or set an export begins to serve; zero is at once. Until
 	// then its port is as it would be without it.
 	ExportDelay time.Duration
 	// KeepOnExportOff leaves live connections alone when an export is turned off; by default they
 	// end, without a flush. Removing a row ends them always.
 	KeepOnExportOff bool
+	// KeepOnNQNChange leaves live connections alone when the NQN of an export changes, and lets none of
+	// the old name in any more; by default they end.
+	KeepOnNQNChange bool
 	// DropOnAllowChange ends the live connections of hosts that a change of the allow list leaves
 	// out; by default, as in Linux, the list counts only when a host connects.
 	DropOnAllowChange bool
@@ -146,6 +156,21 @@ type Switches struct {
 	NoResizeEvent bool
 	// NewUUID gives a namespace another UUID each time its export begins; by default it keeps one.
 	NewUUID bool
+
+	// PoolDelay is how long the pool is missing after a reboot, with its row, its files and all disks;
+	// zero is no time.
+	PoolDelay time.Duration
+	// DiskDelay is how long each disk takes to come after a reboot, one after the other, by their .id
+	// and behind PoolDelay; zero is no time. A disk that is not there is not exported.
+	DiskDelay time.Duration
+	// HideLate leaves disks that have not come yet out of the table; by default they are rows without
+	// an export.
+	HideLate bool
+	// Resync is how long the state of the pool tells of a repair after a reboot; zero is no time,
+	// negative is always.
+	Resync time.Duration
+	// RenumberIDs gives each disk another .id at a reboot; by default they stay.
+	RenumberIDs bool
 }
 
 // poolForm is what a pool may be called: it is a directory of the host.
@@ -203,7 +228,8 @@ func (c Config) check() error {
 		return fmt.Errorf("pool name %.64q is not 1 to 32 letters, digits, - and _", c.Pool)
 	case c.Filesystem != "btrfs" && c.Filesystem != "xfs":
 		return fmt.Errorf("file system %.64q is not btrfs or xfs", c.Filesystem)
-	case c.MaxSessions < 0, c.Concurrency < 0, c.ServiceTime < 0, c.ExecTime < 0, c.Switches.ExportDelay < 0:
+	case c.MaxSessions < 0, c.Concurrency < 0, c.ServiceTime < 0, c.ExecTime < 0, c.Switches.ExportDelay < 0,
+		c.Switches.LateWrites < 0, c.Switches.PoolDelay < 0, c.Switches.DiskDelay < 0, c.Switches.ExitStatus < 0:
 		return errors.New("limits and times must not be negative")
 	}
 	if _, err := netip.ParseAddr(c.NVMeHost); err != nil {

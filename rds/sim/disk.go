@@ -22,8 +22,7 @@ const poolID diskID = 1
 // defaultPort is the NVMe/TCP port of an export that names none.
 const defaultPort = 4420
 
-// defaultNQN is before the slot in the NQN of an export that names none. What a real box makes up
-// is unknown.
+// defaultNQN is before the slot in the NQN of an export that names none, if no switch says otherwise.
 const defaultNQN = "nqn.2026-09.com.mikrotik:rds-sim."
 
 // The longest values that the box takes, in bytes. NVMe Base 2.0, 4.5, bounds an NQN.
@@ -69,11 +68,14 @@ func (d disk) port() uint16 {
 }
 
 // nqn is the name under which an export of the disk is served.
-func (d disk) nqn() string {
-	if d.NQN == "" {
-		return defaultNQN + d.Slot
+func (d disk) nqn(sw Switches) string {
+	switch {
+	case d.NQN != "":
+		return d.NQN
+	case sw.DefaultNQN != "":
+		return sw.DefaultNQN + d.Slot
 	}
-	return d.NQN
+	return defaultNQN + d.Slot
 }
 
 // bytes is the size of the block device: whole blocks of 512 behind the offset.

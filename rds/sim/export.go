@@ -30,7 +30,8 @@ type exports struct {
 	ports   map[uint16]*port
 	served  map[diskID]*export
 	waiting map[diskID]*disk     // exports that begin after Switches.ExportDelay
-	ghosts  map[diskID][]*export // turned off, with live connections: Switches.KeepOnExportOff
+	ghosts  map[diskID][]*export // turned off, or of an old NQN, with live connections
+	quiet   bool                 // hosts are told of no new size
 
 	mu    sync.Mutex
 	files map[string]string // by the NQN of what is served
@@ -70,10 +71,22 @@ func (e *exports) change(old, next disk) error {
 		e.forget(old.ID)
 	case !is:
 		e.turnOff(old.ID)
-	case was && old.nqn() == next.nqn() && old.port() == next.port() && old.Offset == next.Offset:
+	case was && old.nqn(e.sw) == next.nqn(e.sw) && old.port() == next.port() && old.Offset == next.Offset:
 		e.update(old, next)
+	case was && e.sw.KeepOnNQNChange && old.nqn(e.sw) != next.nqn(e.sw) && old.port() == next.port():
+		e.abandon(old.ID)
+		return e.start(next)
+	default:
+		return e.start(next)
+	}
+	return nil
+}
+
+// start serves a row, now or later.
+func (e *exports) start(next disk) error {
+	switch {
 	case e.sw.ExportDelay > 0:
-		e.stop(old.ID)
+		e.stop(next.ID)
 		e.delay(next)
 	default:
 		return e.begin(next)
@@ -110,7 +123,7 @@ func (e *exports) serve(d disk, b *backing) error {
 	if e.sw.NewUUID {
 		id = uuid.New()
 	}
-	x := &export{nqn: d.nqn(), port: d.port(), backing: b}
+	x := &export{nqn: d.nqn(e.sw), port: d.port(), backing: b}
 	if err := e.target.Add(target.Subsystem{NQN: x.nqn, Storage: b, Hosts: e.hosts(d), UUID: id, Serial: serial}); err != nil {
 		return failure("%v", err)
 	}
@@ -168,7 +181,7 @@ func (e *exports) update(old, next disk) {
 	}
 	if old.bytes() != next.bytes() {
 		x.backing.size.Store(next.bytes())
-		if !e.sw.NoResizeEvent {
+		if !e.sw.NoResizeEvent && !e.quiet {
 			e.target.Resize(x.nqn)
 		}
 	}
@@ -231,20 +244,27 @@ func (e *exports) forget(id diskID) {
 
 // turnOff ends the export of a row that stays.
 func (e *exports) turnOff(id diskID) {
-	x := e.served[id]
-	if x == nil || !e.sw.KeepOnExportOff {
-		e.stop(id)
+	if !e.sw.KeepOnExportOff {
+		e.forget(id)
 		return
 	}
-	delete(e.served, id)
-	e.ghosts[id] = append(e.ghosts[id], x)
-	e.allow(x, []string{})
+	e.abandon(id)
+}
+
+// abandon leaves what is served of a row to the hosts that are connected.
+func (e *exports) abandon(id diskID) {
+	delete(e.waiting, id)
+	if x := e.served[id]; x != nil {
+		delete(e.served, id)
+		e.ghosts[id] = append(e.ghosts[id], x)
+		e.allow(x, []string{})
+	}
 }
 
 // revive serves again, with its connections, what was turned off and has the row's name and port.
 func (e *exports) revive(d disk) bool {
 	for i, x := range e.ghosts[d.ID] {
-		if x.nqn == d.nqn() && x.port == d.port() && x.backing.offset == d.Offset {
+		if x.nqn == d.nqn(e.sw) && x.port == d.port() && x.backing.offset == d.Offset {
 			e.ghosts[d.ID] = slices.Delete(e.ghosts[d.ID], i, i+1)
 			e.served[d.ID] = x
 			x.backing.size.Store(d.bytes())

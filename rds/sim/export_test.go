@@ -219,6 +219,13 @@ func TestSaveFails(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "config.json.new"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	log := brokenLog(t)
+	if err := s.boot().machine.do(t.Context(), func() {
+		_ = s.hw.store.log.Close()
+		s.hw.store.log = log
+	}); err != nil {
+		t.Fatal(err)
+	}
 	const cannot = "failure: configuration cannot be saved"
 	api.refused(cannot, addWords("vm-2", "=nvme-tcp-export=yes", "=nvme-tcp-server-nqn="+nqnB)...)
 	api.refused(cannot, "/disk/set", "=numbers=vm-1", "=nvme-tcp-export=no")
@@ -232,6 +239,16 @@ func TestSaveFails(t *testing.T) {
 	newInitiator("n1").attach(t, s, nqnA, 4420)
 	_, err := newInitiator("n1").connect(t, s, nqnB, 4420)
 	wantStatus(t, err, tcp.StatusConnectInvalid, true)
+}
+
+// brokenLog returns a log that cannot be written.
+func brokenLog(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // TestFileRemovedUnderDisk shows what a real box did to whoever took live files for orphans: the

@@ -88,14 +88,21 @@ func (b *boot) print(list func() ([][]field, error)) func(context.Context, Comma
 func (b *boot) diskRows() ([][]field, error) {
 	t := b.machine.table()
 	rows := make([][]field, 0, len(t.disks)+1)
-	rows = append(rows, t.poolFields(b.machine.pool))
+	if !t.poolLate {
+		rows = append(rows, t.poolFields(b.machine.pool, b.poolState()))
+	}
 	for _, d := range t.disks {
-		rows = append(rows, d.fields(b.cfg.Switches))
+		if !t.hidden(d, b.cfg.Switches) {
+			rows = append(rows, d.fields(b.cfg.Switches))
+		}
 	}
 	return rows, nil
 }
 
 func (b *boot) fileRows() (rows [][]field, err error) {
+	if b.machine.table().poolLate {
+		return nil, nil
+	}
 	err = b.machine.store.walk(func(name string, info fs.FileInfo) {
 		rows = append(rows, fileFields(name, info))
 	})

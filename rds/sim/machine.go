@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+	"time"
 )
 
 // errPowerOff is what becomes of a command when the power goes off: nobody will be answered.
@@ -43,7 +44,11 @@ func (m *machine) table() table { return *m.view.Load() }
 // them on when ctx ends: they are the owner's to end.
 func (m *machine) run(ctx context.Context) {
 	defer close(m.done)
-	for _, d := range m.table().disks {
+	t := m.table()
+	for _, d := range t.disks {
+		if _, late := t.late[d.ID]; late {
+			continue
+		}
 		if err := m.exports.change(disk{}, d); err != nil {
 			m.log.Warn("disk is not exported", "slot", d.Slot, "error", err)
 		}
@@ -79,8 +84,13 @@ func (m *machine) change(ctx context.Context, f func(table) (table, error)) erro
 	if lost := m.do(ctx, func() {
 		old := m.table()
 		var next table
-		if next, err = f(old); err == nil {
+		next, err = f(old)
+		var left *leftover
+		switch {
+		case err == nil:
 			err = m.commit(old, next)
+		case errors.As(err, &left):
+			err = errors.Join(left.refusal, m.commit(old, left.table))
 		}
 	}); lost != nil {
 		return lost
@@ -97,13 +107,13 @@ func (m *machine) commit(old, next table) error {
 		return failure("input/output error")
 	}
 	for i, c := range changes {
-		if err := m.exports.change(c.old, c.next); err != nil {
+		if err := m.export(old, c); err != nil {
 			m.undo(old, next, changes[:i])
 			return err
 		}
 	}
 	if len(changes) > 0 {
-		if err := m.store.save(next); err != nil {
+		if err := m.store.save(old.next, next, changes, time.Now()); err != nil {
 			m.undo(old, next, changes)
 			m.log.Error("box's configuration cannot be saved", "error", err)
 			return failure("configuration cannot be saved")
@@ -114,10 +124,19 @@ func (m *machine) commit(old, next table) error {
 	return nil
 }
 
+// export does what a change of a row asks of the exports. One that has not come back after a reboot
+// has none.
+func (m *machine) export(t table, c change) error {
+	if _, late := t.late[c.id()]; late {
+		return nil
+	}
+	return m.exports.change(c.old, c.next)
+}
+
 // undo takes back what a failed commit did.
 func (m *machine) undo(old, next table, done []change) {
 	for _, c := range done {
-		if err := m.exports.change(c.next, c.old); err != nil {
+		if err := m.export(old, change{old: c.next, next: c.old}); err != nil {
 			m.log.Error("export cannot be restored", "slot", c.old.Slot, "error", err)
 		}
 	}

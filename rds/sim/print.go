@@ -80,7 +80,7 @@ func (d disk) exportFields(sw Switches) []field {
 		row = append(row, field{"nvme-tcp-server-port", strconv.Itoa(int(d.port()))})
 	}
 	if d.Export || d.NQN != "" {
-		row = append(row, field{"nvme-tcp-server-nqn", d.nqn()})
+		row = append(row, field{"nvme-tcp-server-nqn", d.nqn(sw)})
 	}
 	if d.Export || d.AllowHost != "" {
 		row = append(row, field{"nvme-tcp-server-allow-host-name", d.AllowHost})
@@ -92,7 +92,7 @@ func (d disk) exportFields(sw Switches) []field {
 }
 
 // poolFields returns the row of the pool.
-func (t table) poolFields(p pool) []field {
+func (t table) poolFields(p pool, state string) []field {
 	use := int64(0)
 	if p.capacity > 0 {
 		use = int64(float64(p.capacity-t.free(p)) / float64(p.capacity) * 100)
@@ -112,7 +112,7 @@ func (t table) poolFields(p pool) []field {
 		{"mount-point", p.name},
 		{"raid-type", "10"},
 		{"raid-device-count", "4"},
-		{"state", "clean"},
+		{"state", state},
 		{"nvme-tcp-export", "false"},
 		{"disabled", "false"},
 	}

@@ -55,7 +55,7 @@ func Start(ctx context.Context, cfg Config) (*Sim, error) {
 		s.hw.hostKey, err = openHostKey(cfg.Dir)
 	}
 	if err == nil {
-		s.current, err = s.hw.boot(ctx)
+		s.current, err = s.hw.boot(ctx, again{})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start the simulated box: %w", errors.Join(err, st.close()))
@@ -123,33 +123,6 @@ func (s *Sim) DropConnections() {
 	}
 }
 
-// Reboot turns the power off and on: every connection ends, changes under way are lost, and the box
-// comes back on the same addresses with its saved configuration and the same files. The context
-// bounds the wait for another reboot and the start.
-func (s *Sim) Reboot(ctx context.Context) error {
-	select {
-	case s.power <- struct{}{}:
-		defer func() { <-s.power }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	b := s.boot()
-	if b == nil {
-		return ErrClosed
-	}
-	if err := b.stop(); err != nil {
-		return fmt.Errorf("reboot the simulated box: %w", err)
-	}
-	next, err := s.hw.boot(ctx)
-	if err != nil {
-		return fmt.Errorf("reboot the simulated box: %w", err)
-	}
-	s.mu.Lock()
-	s.current = next
-	s.mu.Unlock()
-	return nil
-}
-
 // A Disk is a row of the disk table, for tests.
 type Disk struct {
 	ID        string // such as *2
@@ -170,7 +143,7 @@ func (s *Sim) Disks() []Disk {
 	for _, d := range s.table().disks {
 		disks = append(disks, Disk{
 			ID: d.ID.String(), Slot: d.Slot, Comment: d.Comment, File: d.File, Size: d.bytes(),
-			Export: d.Export, Port: d.port(), NQN: d.nqn(), AllowHost: d.AllowHost, Disabled: d.Disabled,
+			Export: d.Export, Port: d.port(), NQN: d.nqn(s.hw.cfg.Switches), AllowHost: d.AllowHost, Disabled: d.Disabled,
 		})
 	}
 	return disks

@@ -4,11 +4,9 @@
 package sim
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,21 +18,12 @@ type store struct {
 	dir  string
 	root *os.Root // of the pools' files: no name leads out of it
 
-	// encoded are the rows as they were last saved. A table of a thousand rows is saved at each change
-	// of one.
-	encoded map[diskID]encodedDisk
-}
-
-// An encodedDisk is a row and its JSON.
-type encodedDisk struct {
-	disk disk
-	json []byte
-}
-
-// saved is the configuration as it is written.
-type saved struct {
-	Next  diskID `json:"next"`
-	Disks []disk `json:"disks"`
+	log        *os.File // of changes of the configuration
+	logged     int64    // bytes in it
+	torn       bool     // the log may end within a line
+	generation uint64   // of the configuration that was last written whole
+	whole      int64    // bytes of it
+	history    []past   // what was saved since the power came on
 }
 
 // openStore opens or makes the directory.
@@ -47,26 +36,22 @@ func openStore(dir, pool string) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the box's directory: %w", err)
 	}
-	return &store{dir: dir, root: root, encoded: map[diskID]encodedDisk{}}, nil
+	s := &store{dir: dir, root: root}
+	if err := s.openLog(); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return s, nil
 }
 
-func (s *store) close() error { return s.root.Close() }
+func (s *store) close() error { return errors.Join(s.root.Close(), s.log.Close()) }
 
 // load reads the configuration and walks the files.
 func (s *store) load() (table, error) {
-	t := table{next: poolID + 1, files: files{}}
-	b, err := os.ReadFile(s.config())
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return t, fmt.Errorf("read the box's configuration: %w", err)
-	default:
-		var c saved
-		if err := json.Unmarshal(b, &c); err != nil {
-			return t, fmt.Errorf("read the box's configuration %s: %w", s.config(), err)
-		}
-		t.next, t.disks = max(t.next, c.Next), c.Disks
+	c, err := s.loadConfig()
+	if err != nil {
+		return table{}, err
 	}
+	t := table{next: c.Next, disks: c.Disks, files: files{}}
 	err = s.walk(func(name string, info fs.FileInfo) {
 		f := file{dir: info.IsDir()}
 		if !f.dir {
@@ -77,48 +62,6 @@ func (s *store) load() (table, error) {
 	t.used = t.files.used()
 	return t, err
 }
-
-// save writes the configuration, whole or not at all.
-func (s *store) save(t table) error {
-	b, err := s.encode(t)
-	if err != nil {
-		return fmt.Errorf("encode the box's configuration: %w", err)
-	}
-	draft := s.config() + ".new"
-	if err := os.WriteFile(draft, b, 0o600); err != nil {
-		return fmt.Errorf("write the box's configuration: %w", err)
-	}
-	if err := os.Rename(draft, s.config()); err != nil {
-		return fmt.Errorf("write the box's configuration: %w", err)
-	}
-	return nil
-}
-
-// encode returns the JSON of a saved with a row on each line.
-func (s *store) encode(t table) ([]byte, error) {
-	b := fmt.Appendf(nil, "{\"next\": %d, \"disks\": [", t.next)
-	for i, d := range t.disks {
-		e := s.encoded[d.ID]
-		if e.disk != d {
-			row, err := json.Marshal(d)
-			if err != nil {
-				return nil, err
-			}
-			e = encodedDisk{d, row}
-			s.encoded[d.ID] = e
-		}
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(b, '\n'), e.json...)
-	}
-	if len(s.encoded) > len(t.disks) {
-		maps.DeleteFunc(s.encoded, func(id diskID, _ encodedDisk) bool { return t.row(id) < 0 })
-	}
-	return append(b, "\n]}\n"...), nil
-}
-
-func (s *store) config() string { return filepath.Join(s.dir, "config.json") }
 
 // walk calls each for every file and directory of the pools, by ascending path.
 func (s *store) walk(each func(name string, info fs.FileInfo)) error {

@@ -4,6 +4,7 @@
 package sim
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,10 @@ type table struct {
 	disks []disk // by ascending ID
 	files files
 	used  int64 // of the pool, in bytes
+
+	filled   int64               // bytes of the pool that something else has taken
+	late     map[diskID]struct{} // rows that have not come back after a reboot; copied before it is changed
+	poolLate bool                // the pool has not come back
 }
 
 // A pool is what the model must know of its configuration.
@@ -26,8 +31,24 @@ type pool struct {
 	switches   Switches
 }
 
-// find returns the index of the row that ref names by .id or slot, or -1.
-func (t table) find(ref string) int {
+// find returns the index of the row that ref names by .id or slot, or -1, which it is for a row that
+// is hidden, too.
+func (t table) find(ref string, p pool) int {
+	i := t.index(ref)
+	if i >= 0 && t.hidden(t.disks[i], p.switches) {
+		return -1
+	}
+	return i
+}
+
+// hidden reports whether a row is not listed, as it has not come back.
+func (t table) hidden(d disk, sw Switches) bool {
+	_, late := t.late[d.ID]
+	return late && sw.HideLate
+}
+
+// index is find for every row.
+func (t table) index(ref string) int {
 	if hex, ok := strings.CutPrefix(ref, "*"); ok {
 		id, err := strconv.ParseUint(hex, 16, 64)
 		if err != nil {
@@ -53,7 +74,7 @@ func (t table) row(id diskID) int {
 func (t table) rows(list string, p pool) ([]int, error) {
 	var rows []int
 	for _, ref := range strings.Split(list, ",") {
-		i := t.find(ref)
+		i := t.find(ref, p)
 		if i < 0 && (ref == poolID.String() || ref == p.name) {
 			return nil, failure("the RAID of the simulated box cannot be changed")
 		}
@@ -66,7 +87,7 @@ func (t table) rows(list string, p pool) ([]int, error) {
 }
 
 // free is the room that is left in the pool.
-func (t table) free(p pool) int64 { return max(0, p.capacity-t.used) }
+func (t table) free(p pool) int64 { return max(0, p.capacity-t.used-t.filled) }
 
 // add carries out /disk/add and returns the new table and the new row's ID.
 func (t table) add(args []Arg, p pool) (table, diskID, error) {
@@ -101,14 +122,8 @@ func (t table) add(args []Arg, p pool) (table, diskID, error) {
 		return t, 0, failure("no such directory")
 	}
 	d.File = name
-	if err := t.nameSlot(&d, p); err != nil {
-		return t, 0, err
-	}
-	next, err := t.place(&d, p)
+	next, err := t.admit(&d, p)
 	if err != nil {
-		return t, 0, err
-	}
-	if err := next.checkExport(d); err != nil {
 		return t, 0, err
 	}
 	next.disks = append(slices.Clip(t.disks), d)
@@ -116,8 +131,40 @@ func (t table) add(args []Arg, p pool) (table, diskID, error) {
 	return next, d.ID, nil
 }
 
+// admit settles the slot of a new row and makes its file.
+func (t table) admit(d *disk, p pool) (table, error) {
+	refused := t.nameSlot(d, p)
+	if refused != nil && !p.switches.LeaveFile {
+		return t, refused
+	}
+	next, err := t.place(d, p)
+	if err != nil {
+		return t, errors.Join(refused, err)
+	}
+	if refused == nil {
+		refused = next.checkExport(*d, p.switches)
+	}
+	switch {
+	case refused == nil:
+		return next, nil
+	case p.switches.LeaveFile:
+		return t, &leftover{refused, next}
+	}
+	return t, refused
+}
+
+// A leftover is the refusal of a command that changed something all the same.
+type leftover struct {
+	refusal error
+	table   table
+}
+
+func (l *leftover) Error() string { return l.refusal.Error() }
+
+func (l *leftover) Unwrap() error { return l.refusal }
+
 // taken reports whether a row, which may be the pool's, has a slot.
-func (t table) taken(slot string, p pool) bool { return slot == p.name || t.find(slot) >= 0 }
+func (t table) taken(slot string, p pool) bool { return slot == p.name || t.index(slot) >= 0 }
 
 // nameSlot settles the slot of a new row.
 func (t table) nameSlot(d *disk, p pool) error {
@@ -155,7 +202,7 @@ func (t table) place(d *disk, p pool) (table, error) {
 	}
 	next := t
 	var ok bool
-	if next.files, ok = t.files.withParents(d.File, sw.NeedDirectory); !ok {
+	if next.files, ok = t.files.withParents(d.File, sw.NeedDirectory); !ok || t.poolLate {
 		return t, failure("no such directory")
 	}
 	made := file{size: max(d.Size, old.size), made: old.made}
@@ -176,12 +223,15 @@ func (t table) resized(name string, before int64, f file, p pool) (table, error)
 }
 
 // checkExport refuses an export that another row excludes.
-func (t table) checkExport(d disk) error {
+func (t table) checkExport(d disk, sw Switches) error {
 	if !d.exported() {
 		return nil
 	}
+	if d.NQN == "" && sw.NeedNQN {
+		return missing("nvme-tcp-server-nqn")
+	}
 	for _, other := range t.disks {
-		if other.ID != d.ID && other.exported() && other.nqn() == d.nqn() {
+		if other.ID != d.ID && other.exported() && other.nqn(sw) == d.nqn(sw) {
 			return failure("nvme-tcp-server-nqn is used by another disk")
 		}
 	}
@@ -215,7 +265,7 @@ func (t *table) change(i int, args []Arg, p pool) error {
 	if d.Slot != t.disks[i].Slot && p.switches.DuplicateSlot == Refuse && t.taken(d.Slot, p) {
 		return failure("already have such slot")
 	}
-	if err := t.checkExport(d); err != nil {
+	if err := t.checkExport(d, p.switches); err != nil {
 		return err
 	}
 	if err := t.resize(t.disks[i], d, p); err != nil {
@@ -237,7 +287,7 @@ func (t *table) resize(old, d disk, p pool) error {
 		return failure("disk cannot be made smaller")
 	}
 	f, ok := t.files[d.File]
-	if !ok {
+	if !ok || t.poolLate {
 		return failure("file is missing")
 	}
 	size := max(d.Size, f.size)
@@ -275,7 +325,7 @@ func (t table) removeFiles(list string, p pool) (table, error) {
 	next := t
 	for _, name := range strings.Split(list, ",") {
 		f, ok := next.files[name]
-		if !ok {
+		if !ok || t.poolLate {
 			return t, errNoItem
 		}
 		if name == p.name {
@@ -299,7 +349,7 @@ func (t table) addDirectory(name string, p pool) (table, error) {
 	}
 	next := t
 	var ok bool
-	if next.files, ok = t.files.withParents(name, true); !ok {
+	if next.files, ok = t.files.withParents(name, true); !ok || t.poolLate {
 		return t, failure("no such directory")
 	}
 	next.files = next.files.with(name, file{dir: true})
