@@ -1,14 +1,20 @@
 // Copyright The rds-csi Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Rds-sim runs a simulated MikroTik ROSE Data Server: the RouterOS API, plain and over TLS, and
-// disks that real hosts can attach over NVMe/TCP. It is for anyone who has no such box at hand.
+// Rds-sim runs a simulated MikroTik ROSE Data Server: the RouterOS API, plain and over TLS, the
+// console over SSH, and disks that real hosts can attach over NVMe/TCP. It is for anyone who has no
+// such box at hand.
 //
 // Usage:
 //
-//	rds-sim [--dir DIR] [--capacity SIZE] [--api HOST:PORT] [--api-tls HOST:PORT] [--nvme-host IP] ...
+//	rds-sim [--dir DIR] [--capacity SIZE] [--api HOST:PORT] [--api-tls HOST:PORT]
+//	        [--ssh HOST:PORT] [--nvme-host IP] [--control HOST:PORT] ...
 //
 // The disks and the configuration are in the directory and stay there when the program ends. The
 // password is read from --password-file or the environment variable RDS_SIM_PASSWORD; without one
-// the API listens on loopback addresses only.
+// the box listens on loopback addresses only.
+//
+// With --control, faults can be asked for over HTTP; see package rds/sim/control:
+//
+//	curl -H 'Content-Type: application/json' -d '{"command": "/disk/set", "drop": "after", "times": 1}' 127.0.0.1:8080/faults
 package main

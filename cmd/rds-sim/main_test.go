@@ -37,7 +37,7 @@ func TestRun(t *testing.T) {
 	go func() {
 		code <- run(ctx, []string{
 			"--dir", filepath.Join(dir, "box"), "--capacity", "10G", "--pool", "pool1", "--api", "127.0.0.1:0",
-			"--api-tls", "off", "--user", "csi", "--password-file", secret, "--verbose",
+			"--api-tls", "off", "--ssh", "127.0.0.1:0", "--control", "127.0.0.1:0", "--user", "csi", "--password-file", secret, "--verbose",
 		}, noEnv, pw, &stderr)
 		_ = pw.Close()
 	}()
@@ -61,6 +61,9 @@ func TestRun(t *testing.T) {
   api          127\.0\.0\.1:\d+
   api-tls      off
   certificate  \S*tls\.crt
+  ssh          127\.0\.0\.1:\d+
+  host key     SHA256:\S+
+  control      127\.0\.0\.1:\d+
   nvme/tcp     127\.0\.0\.1, each disk at its own port
   user         csi
   password     set
@@ -83,6 +86,11 @@ func TestMisuse(t *testing.T) {
 		{"--help", exitOK, "-capacity"},
 		{"--colour red", exitUsage, "flag provided but not defined: -colour"},
 		{"extra", exitUsage, `"extra" is no flag`},
+		{"--control 0.0.0.0:0", exitUsage, "--control-anywhere"},
+		{"--control nonsense", exitUsage, "not host:port"},
+		{"--control localhost:0", exitUsage, "not on a loopback address"},
+		{"--authorized-keys /nowhere/at/all", exitUsage, "read the authorized keys"},
+		{"--ssh 0.0.0.0:0", exitFailure, "not a loopback address, which an empty password needs"},
 		{"--capacity 1P", exitUsage, `--capacity "1P" is not a size such as 500G`},
 		{"--capacity 0", exitUsage, "--capacity"},
 		{"--max-sessions 0", exitUsage, "--max-sessions 0 is not at least 1"},
@@ -94,7 +102,7 @@ func TestMisuse(t *testing.T) {
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			args := append([]string{"--dir", filepath.Join(t.TempDir(), "box"), "--api", "127.0.0.1:0", "--api-tls", "off"}, strings.Fields(tt.args)...)
+			args := append([]string{"--dir", filepath.Join(t.TempDir(), "box"), "--api", "127.0.0.1:0", "--api-tls", "off", "--ssh", "off"}, strings.Fields(tt.args)...)
 			if code := run(t.Context(), args, noEnv, &stdout, &stderr); code != tt.code || stdout.Len() > 0 {
 				t.Errorf("exit code %d, want %d; output %q", code, tt.code, &stdout)
 			}
@@ -113,9 +121,9 @@ func TestPasswordVariable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string][]string{"from-env": nil, " from file ": {"--password-file", file}} {
-		cfg, err := parse(args, env, io.Discard)
-		if err != nil || cfg.Password != want {
-			t.Errorf("%q: password %q, %v, want %q", args, cfg.Password, err, want)
+		opts, err := parse(args, env, io.Discard)
+		if err != nil || opts.box.Password != want {
+			t.Errorf("%q: password %q, %v, want %q", args, opts.box.Password, err, want)
 		}
 	}
 }

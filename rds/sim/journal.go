@@ -13,29 +13,38 @@ import (
 
 // A Write is one write command of a host that reached a disk's file.
 type Write struct {
-	At     time.Time
-	Offset int64 // bytes
-	Length int64 // bytes
+	At     time.Time `json:"at"`
+	Offset int64     `json:"offset"` // bytes
+	Length int64     `json:"length"` // bytes
 }
 
 // A JournalEntry tells what one host wrote to one file through one subsystem.
 type JournalEntry struct {
-	File        string // name without a leading slash
-	Subsystem   string // NQN
-	Host        string // NQN
-	Count       int64
-	First, Last Write
+	File      string `json:"file"`      // name without a leading slash
+	Subsystem string `json:"subsystem"` // NQN
+	Host      string `json:"host"`      // NQN
+	Count     int64  `json:"count"`
+	First     Write  `json:"first"`
+	Last      Write  `json:"last"`
 }
+
+// maxJournal is how many entries a journal holds. Then those whose last write is the oldest go.
+const maxJournal = 64 << 10
 
 // A journal is who wrote when. It outlives boots.
 type journal struct {
+	most int // entries
+
 	mu      sync.Mutex
 	entries map[journalKey]JournalEntry
+	lost    int64 // entries that went
 }
 
 type journalKey struct{ file, subsystem, host string }
 
-func newJournal() *journal { return &journal{entries: map[journalKey]JournalEntry{}} }
+func newJournal() *journal {
+	return &journal{most: maxJournal, entries: map[journalKey]JournalEntry{}}
+}
 
 // note records a write.
 func (j *journal) note(file, subsystem, host string, w Write) {
@@ -44,11 +53,30 @@ func (j *journal) note(file, subsystem, host string, w Write) {
 	defer j.mu.Unlock()
 	e, ok := j.entries[k]
 	if !ok {
+		if len(j.entries) >= j.most {
+			j.thin()
+		}
 		e = JournalEntry{File: file, Subsystem: subsystem, Host: host, First: w}
 	}
 	e.Count++
 	e.Last = w
 	j.entries[k] = e
+}
+
+// thin lets the quarter of the entries go whose last writes are the oldest.
+func (j *journal) thin() {
+	list := slices.SortedFunc(maps.Values(j.entries), func(a, b JournalEntry) int { return a.Last.At.Compare(b.Last.At) })
+	for _, e := range list[:(len(list)+3)/4] {
+		delete(j.entries, journalKey{e.File, e.Subsystem, e.Host})
+		j.lost++
+	}
+}
+
+// forgotten returns how many entries went.
+func (j *journal) forgotten() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.lost
 }
 
 // list returns the entries in the order of their first writes.

@@ -98,6 +98,23 @@ func (m *machine) change(ctx context.Context, f func(table) (table, error)) erro
 	return err
 }
 
+// changeQuietly is change of which hosts get no events.
+func (m *machine) changeQuietly(ctx context.Context, f func(table, pool) (table, error)) error {
+	var err error
+	if lost := m.do(ctx, func() {
+		m.exports.quiet = true
+		defer func() { m.exports.quiet = false }()
+		old := m.table()
+		var next table
+		if next, err = f(old, m.pool); err == nil {
+			err = m.commit(old, next)
+		}
+	}); lost != nil {
+		return lost
+	}
+	return err
+}
+
 // commit does the work between two tables and publishes the new one. What fails is undone.
 func (m *machine) commit(old, next table) error {
 	changes := diff(old.disks, next.disks)

@@ -125,16 +125,16 @@ func (s *Sim) DropConnections() {
 
 // A Disk is a row of the disk table, for tests.
 type Disk struct {
-	ID        string // such as *2
-	Slot      string
-	Comment   string
-	File      string // without a leading slash
-	Size      int64  // of the block device, in bytes
-	Export    bool
-	Port      uint16 // 4420 where the row has none
-	NQN       string // the box's own where the row has none
-	AllowHost string
-	Disabled  bool
+	ID        string `json:"id"` // such as *2
+	Slot      string `json:"slot"`
+	Comment   string `json:"comment"`
+	File      string `json:"file"` // without a leading slash
+	Size      int64  `json:"size"` // of the block device, in bytes
+	Export    bool   `json:"export"`
+	Port      uint16 `json:"port"` // 4420 where the row has none
+	NQN       string `json:"nqn"`  // the box's own where the row has none
+	AllowHost string `json:"allow-host"`
+	Disabled  bool   `json:"disabled"`
 }
 
 // Disks returns the disk table without the pool, by ascending ID. It is empty once the box is closed.
@@ -151,8 +151,8 @@ func (s *Sim) Disks() []Disk {
 
 // A File is a file in the pool, for tests.
 type File struct {
-	Name string // without a leading slash
-	Size int64  // in bytes
+	Name string `json:"name"` // without a leading slash
+	Size int64  `json:"size"` // in bytes
 }
 
 // Files returns the files of the pool, by name, without directories. It is empty once the box is
@@ -169,7 +169,7 @@ func (s *Sim) Files() []File {
 }
 
 // Free returns the room that is left in the pool, in bytes.
-func (s *Sim) Free() int64 { return max(0, s.hw.cfg.Capacity-s.table().used) }
+func (s *Sim) Free() int64 { return s.table().free(pool{capacity: s.hw.cfg.Capacity}) }
 
 func (s *Sim) table() table {
 	if b := s.boot(); b != nil {
@@ -180,6 +180,10 @@ func (s *Sim) table() table {
 
 // Journal returns who wrote when, in the order of the first writes, over all boots.
 func (s *Sim) Journal() []JournalEntry { return s.hw.journal.list() }
+
+// JournalForgotten returns how many entries the journal has lost, as it holds only so many. A test that
+// proves that somebody did not write wants none.
+func (s *Sim) JournalForgotten() int64 { return s.hw.journal.forgotten() }
 
 // Hosts returns the NQNs of the hosts that are connected to a subsystem, one for each connection of a
 // host.
