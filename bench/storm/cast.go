@@ -92,6 +92,7 @@ func (c *cast) boxArgs(api string) []string {
 		"--dir=" + filepath.Join(c.dir, "box"),
 		"--api=" + api,
 		"--api-tls=off",
+		"--ssh=off",
 		"--nvme-host=127.0.0.1",
 		"--user=" + boxUser,
 		"--password-file=" + c.passwordFile(),

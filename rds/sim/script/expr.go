@@ -152,10 +152,17 @@ func (p *parser) operand(where bool) (expr, error) {
 	return literal{word(text)}, nil
 }
 
-// bare reads a word in an expression, such as vm-1, *2, 10.0.0.1 or nvme-tcp-export.
+// bare reads a word in an expression, such as vm-1, *2, 10.0.0.1 or nvme-tcp-export. A minus behind
+// digits alone is an operator.
 func (p *parser) bare() string {
 	from := p.at
-	p.accept("*")
+	if p.accept("*") {
+		p.while(isName)
+		return p.src[from:p.at]
+	}
+	if digits := p.while(func(c byte) bool { return '0' <= c && c <= '9' }); digits != "" && p.peek() == '-' {
+		return digits
+	}
 	p.while(func(c byte) bool { return isName(c) || c == ':' || c == '@' })
 	return p.src[from:p.at]
 }

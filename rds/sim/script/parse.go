@@ -66,6 +66,8 @@ func (p *parser) statements(end byte) (*block, error) {
 			return b, nil
 		case c == ';':
 			p.at++
+		case c == ']' || c == '}' || c == ')':
+			return nil, p.syntax()
 		case c == '#':
 			p.while(func(c byte) bool { return c != '\n' })
 		default:

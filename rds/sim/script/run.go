@@ -12,7 +12,7 @@ import (
 
 // Limits of a script that runs.
 const (
-	maxSteps = 16 << 20
+	maxSteps = 4 << 20
 	maxText  = 1 << 20  // bytes
 	maxList  = 64 << 10 // items
 )
@@ -102,9 +102,6 @@ type block struct{ statements []statement }
 
 func (b *block) run(f *frame, bracketed bool) (Value, error) {
 	inner := f.inner()
-	if f.outer == nil {
-		inner = f
-	}
 	var value Value = Nothing{}
 	for _, s := range b.statements {
 		if err := f.step(); err != nil {
