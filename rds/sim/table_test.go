@@ -4,6 +4,7 @@
 package sim
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,10 @@ func story(t *testing.T, p pool, lines ...string) (table, error) {
 		if err != nil {
 			if i < len(lines)-1 {
 				t.Fatalf("%q: %v", line, err)
+			}
+			var left *leftover
+			if errors.As(err, &left) {
+				tab = left.table
 			}
 			return tab, err
 		}
@@ -60,6 +65,11 @@ func TestSwitches(t *testing.T) {
 		{"comment cut", Switches{CommentLimit: 4, CutComment: true}, []string{a, "set a comment=12345"}, "", "1234", comments},
 		{"shrink", Switches{}, []string{a, "set a file-size=1K"}, "failure: disk cannot be made smaller", "1048576 made by *2", madeBy},
 		{"shrink accepted", Switches{Shrink: true}, []string{a, "set a file-size=1K"}, "", "1024 made by *2", madeBy},
+		{"refused add", Switches{}, again, "failure: already have such slot", "raid10 raid10/a", names},
+		{"refused add leaves its file", Switches{LeaveFile: true}, again, "failure: already have such slot", "raid10 raid10/a raid10/b", names},
+		{"refused NQN leaves its file", Switches{LeaveFile: true}, []string{a + " nvme-tcp-export=yes nvme-tcp-server-nqn=n", "add type=file slot=b file-path=/raid10/b file-size=1M nvme-tcp-export=yes nvme-tcp-server-nqn=n"}, "failure: nvme-tcp-server-nqn is used by another disk", "raid10 raid10/a raid10/b", names},
+		{"export without an NQN", Switches{}, []string{a + " nvme-tcp-export=yes"}, "", "a", slots},
+		{"export without an NQN refused", Switches{NeedNQN: true}, []string{a + " nvme-tcp-export=yes"}, "missing =nvme-tcp-server-nqn=", "", slots},
 		{"missing directory", Switches{}, []string{"add type=file slot=a file-path=/raid10/d/e/a file-size=1M"}, "", "raid10 raid10/d raid10/d/e raid10/d/e/a", names},
 		{"missing directory refused", Switches{NeedDirectory: true}, []string{"add type=file slot=a file-path=/raid10/d/a file-size=1M"}, "failure: no such directory", "raid10", names},
 		{"directory made before", Switches{NeedDirectory: true}, []string{"mkdir raid10/d", "add type=file slot=a file-path=/raid10/d/a file-size=1M"}, "", "raid10 raid10/d raid10/d/a", names},
@@ -188,6 +198,7 @@ func TestHideExport(t *testing.T) {
 		{off, Switches{}, "nvme-tcp-server-port=5000 nvme-tcp-server-nqn=nqn.x"},
 		{off, Switches{HideExport: true}, ""},
 		{plain, Switches{}, ""},
+		{disk{ID: 2, Slot: "a", Export: true}, Switches{DefaultNQN: "nqn.x:"}, "nvme-tcp-server-port=4420 nvme-tcp-server-nqn=nqn.x:a nvme-tcp-server-allow-host-name="},
 		{disk{ID: 2, Slot: "a", Export: true}, Switches{}, "nvme-tcp-server-port=4420 nvme-tcp-server-nqn=nqn.2026-09.com.mikrotik:rds-sim.a nvme-tcp-server-allow-host-name="},
 	} {
 		var got []string
