@@ -12,8 +12,8 @@ import (
 	"github.com/rds-csi/rds-csi/rds/sim/script"
 )
 
-// A console is what the scripts of one channel work on. It is for one goroutine.
-type console struct {
+// A cli is what the scripts of one channel work on. It is for one goroutine.
+type cli struct {
 	box    *boot
 	number uint64 // of the session
 	alive  context.Context
@@ -23,15 +23,15 @@ type console struct {
 	numbers map[string][]string // .ids by menu, as the last print numbered them
 }
 
-// newConsole returns a console whose connection ends with alive.
-func newConsole(alive context.Context, b *boot, number uint64, drop func(), out *output) *console {
-	return &console{box: b, number: number, alive: alive, drop: drop, out: out, numbers: map[string][]string{}}
+// newCLI returns one whose connection ends with alive.
+func newCLI(alive context.Context, b *boot, number uint64, drop func(), out *output) *cli {
+	return &cli{box: b, number: number, alive: alive, drop: drop, out: out, numbers: map[string][]string{}}
 }
 
 // run carries out a script that begins in a menu, prints what goes wrong as the box does, on the
 // standard output, and returns the menu in which it ends. failed is true where the script was not
 // carried out to its end.
-func (c *console) run(src, menu string) (next string, failed bool, err error) {
+func (c *cli) run(src, menu string) (next string, failed bool, err error) {
 	s, err := script.Parse(src, menu, c.box.language())
 	if err != nil {
 		return menu, true, c.say(err.Error())
@@ -54,13 +54,13 @@ func (c *console) run(src, menu string) (next string, failed bool, err error) {
 	return s.Menu(), false, nil
 }
 
-func (c *console) say(line string) error {
+func (c *cli) say(line string) error {
 	_, err := io.WriteString(c.out, line+"\n")
 	return err
 }
 
 // Run carries out one command of a script.
-func (c *console) Run(ctx context.Context, call script.Call) (script.Value, error) {
+func (c *cli) Run(ctx context.Context, call script.Call) (script.Value, error) {
 	at := strings.LastIndexByte(call.Path, '/')
 	m, verb := c.box.menus[call.Path[:at]], call.Path[at+1:]
 	v, err := m.commands[verb].run(ctx, c, m, call)
@@ -80,7 +80,7 @@ func (t *trap) console() string {
 }
 
 // do carries out a command by the service-time model, with what goes wrong with it.
-func (c *console) do(ctx context.Context, cmd Command, h handler) (reply, error) {
+func (c *cli) do(ctx context.Context, cmd Command, h handler) (reply, error) {
 	cmd.Session, cmd.Transport = c.number, transportSSH
 	c.box.counts.add(cmd.Name)
 	fault := c.box.fault(cmd)
@@ -106,7 +106,7 @@ func (c *console) do(ctx context.Context, cmd Command, h handler) (reply, error)
 }
 
 // rows lists a menu for print, find and get, and keeps those that pass the filter.
-func (c *console) rows(ctx context.Context, m menu, call script.Call, free bool) ([]script.Row, error) {
+func (c *cli) rows(ctx context.Context, m menu, call script.Call, free bool) ([]script.Row, error) {
 	cmd := Command{Name: call.Path}
 	for _, a := range call.Args {
 		cmd.Args = append(cmd.Args, Arg{a.Name, a.Value.String()})
@@ -158,7 +158,7 @@ func value(f field) script.Value {
 
 // items returns the .ids, or other names, of what a command is about, for a command of the model.
 // ok is false where a find found nothing.
-func (c *console) items(m menu, v script.Value) (items []string, ok bool, err error) {
+func (c *cli) items(m menu, v script.Value) (items []string, ok bool, err error) {
 	if list, isList := v.(script.List); isList {
 		for _, v := range list {
 			items = append(items, v.String())
@@ -178,7 +178,7 @@ func (c *console) items(m menu, v script.Value) (items []string, ok bool, err er
 }
 
 // item resolves a number of the last print, unless there is an item of that name.
-func (c *console) item(m menu, item string) (string, error) {
+func (c *cli) item(m menu, item string) (string, error) {
 	n, ok := parseNumber(item)
 	if !ok {
 		return item, nil

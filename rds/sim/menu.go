@@ -26,7 +26,7 @@ type menu struct {
 // A verb is a command of a menu.
 type verb struct {
 	form script.Command
-	run  func(ctx context.Context, c *console, m menu, call script.Call) (script.Value, error)
+	run  func(ctx context.Context, c *cli, m menu, call script.Call) (script.Value, error)
 }
 
 // settable are the properties of a disk that add and set take.
@@ -90,8 +90,8 @@ func (b *boot) language() script.Commands {
 }
 
 // runAdd makes the run of an add of a command of the model.
-func runAdd(run func(context.Context, Command) (reply, error)) func(context.Context, *console, menu, script.Call) (script.Value, error) {
-	return func(ctx context.Context, c *console, _ menu, call script.Call) (script.Value, error) {
+func runAdd(run func(context.Context, Command) (reply, error)) func(context.Context, *cli, menu, script.Call) (script.Value, error) {
+	return func(ctx context.Context, c *cli, _ menu, call script.Call) (script.Value, error) {
 		cmd := Command{Name: call.Path}
 		for _, a := range call.Args {
 			cmd.setArg(a.Name, a.Value.String())
@@ -106,8 +106,8 @@ func runAdd(run func(context.Context, Command) (reply, error)) func(context.Cont
 
 // runItems makes the run of a command of the model on items. One on what a find did not find does
 // nothing.
-func runItems(run func(context.Context, Command) (reply, error)) func(context.Context, *console, menu, script.Call) (script.Value, error) {
-	return func(ctx context.Context, c *console, m menu, call script.Call) (script.Value, error) {
+func runItems(run func(context.Context, Command) (reply, error)) func(context.Context, *cli, menu, script.Call) (script.Value, error) {
+	return func(ctx context.Context, c *cli, m menu, call script.Call) (script.Value, error) {
 		items, ok, err := c.items(m, call.Arg("numbers"))
 		if err != nil || !ok {
 			return script.Nothing{}, err
@@ -147,7 +147,7 @@ func (m menu) named(items []string) ([]string, error) {
 }
 
 // runFind returns the .ids of rows.
-func runFind(ctx context.Context, c *console, m menu, call script.Call) (script.Value, error) {
+func runFind(ctx context.Context, c *cli, m menu, call script.Call) (script.Value, error) {
 	rows, err := c.rows(ctx, m, call, true)
 	if err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func runFind(ctx context.Context, c *console, m menu, call script.Call) (script.
 }
 
 // runGet returns a property of one row, or the row.
-func runGet(ctx context.Context, c *console, m menu, call script.Call) (script.Value, error) {
+func runGet(ctx context.Context, c *cli, m menu, call script.Call) (script.Value, error) {
 	rows, err := c.rows(ctx, m, call, true)
 	if err != nil {
 		return nil, err

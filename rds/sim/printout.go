@@ -15,7 +15,7 @@ import (
 )
 
 // runPrint carries out print.
-func runPrint(ctx context.Context, c *console, m menu, call script.Call) (script.Value, error) {
+func runPrint(ctx context.Context, c *cli, m menu, call script.Call) (script.Value, error) {
 	rows, err := c.rows(ctx, m, call, false)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func runPrint(ctx context.Context, c *console, m menu, call script.Call) (script
 }
 
 // remember notes which row a print gave which number.
-func (c *console) remember(m menu, rows []script.Row) {
+func (c *cli) remember(m menu, rows []script.Row) {
 	ids := make([]string, len(rows))
 	for i, r := range rows {
 		ids[i] = r.Get(".id").String()
