@@ -99,6 +99,9 @@ func (c *cli) do(ctx context.Context, cmd Command, h handler) (reply, error) {
 	if fault.Truncate {
 		c.out.cut = true
 	}
+	if errors.Is(err, errDropped) {
+		c.out.gone = true // the connection ends on its own time
+	}
 	if errors.Is(err, errDropped) && !fault.DropBefore && !c.box.cfg.Switches.EndScripts {
 		err = nil // the script goes on without anybody to tell
 	}
