@@ -1,0 +1,250 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// wrapWidth is where the console breaks lines for an exec request without a pty.
+const wrapWidth = 80
+
+// ErrTruncated says that output ends in the middle of a line.
+var ErrTruncated = errors.New("truncated output")
+
+// A Printed row is one of a print.
+type Printed struct {
+	Number int    // counts the rows of one print
+	Flags  string // letters, explained in the print's first line
+	// Row has the properties, a comment among them. Spaced thousands are joined; all other values are as
+	// the console rounds them: a file-size of "1024.0GiB" is not exact.
+	Row routeros.Row
+}
+
+var (
+	rowForm      = regexp.MustCompile(`^ {0,8}([0-9]{1,6})(?:\s+([A-Za-z*]{1,16}))?(?:\s+(.*))?$`)
+	printedForm  = regexp.MustCompile(`^[A-Za-z.][A-Za-z0-9.-]{0,63}$`)
+	groupForm    = regexp.MustCompile(`^[0-9]{3}$`)
+	runIn        = regexp.MustCompile(`\s{3,}[A-Za-z.][A-Za-z0-9.-]*=`)
+	thousandForm = regexp.MustCompile(`^[0-9]{1,3}( [0-9]{3})*$`)
+)
+
+// ParsePrint reads what "print detail" and "print terse" print: an explanation of flags, and rows that go
+// on in lines that are indented, or that were broken at 80 columns, wherever that was. The error is a
+// *routeros.Trap where the output is an error of the console's, ErrTruncated, or ErrMalformed: what can be
+// read in two ways is refused.
+func ParsePrint(out string) ([]Printed, error) {
+	if t := refusal(out); t != nil {
+		return nil, t
+	}
+	if out != "" && !strings.HasSuffix(out, "\n") {
+		return nil, ErrTruncated
+	}
+	var rows []Printed
+	for _, text := range logical(skipHeader(unbreak(out))) {
+		row, err := parsePrinted(text)
+		if err != nil {
+			return nil, fmt.Errorf("row %d of a print: %w", len(rows), err)
+		}
+		if n := len(rows); n > 0 && rows[n-1].Number >= row.Number {
+			return nil, fmt.Errorf("row %d comes after row %d: %w", row.Number, rows[n-1].Number, ErrMalformed)
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// unbreak returns the lines, those that the console broke joined.
+func unbreak(out string) []string {
+	var lines []string
+	hard := true // no line is wider than the console
+	for out != "" {
+		line, rest, _ := cutLine(out)
+		hard = hard && len(line) <= wrapWidth
+		lines = append(lines, line)
+		out = rest
+	}
+	if !hard {
+		return lines
+	}
+	var joined []string
+	goesOn := false
+	for _, line := range lines {
+		if goesOn {
+			joined[len(joined)-1] += line
+		} else {
+			joined = append(joined, line)
+		}
+		goesOn = len(line) == wrapWidth
+	}
+	return joined
+}
+
+// skipHeader drops the explanation of the flags, which may take more than one line.
+func skipHeader(lines []string) []string {
+	i := 0
+	for i < len(lines) && strings.TrimSpace(lines[i]) == "" {
+		i++
+	}
+	if i == len(lines) || !strings.HasPrefix(lines[i], "Flags:") {
+		return lines[i:]
+	}
+	for i++; i < len(lines) && strings.TrimSpace(lines[i]) != "" && !rowForm.MatchString(lines[i]); {
+		i++
+	}
+	return lines[i:]
+}
+
+// logical joins the lines of each row with line feeds. A line that belongs to no row stands for itself,
+// and is refused later.
+func logical(lines []string) []string {
+	var rows []string
+	inside := false
+	for _, line := range lines {
+		switch {
+		case strings.TrimSpace(line) == "":
+			inside = false
+		case inside && !rowForm.MatchString(line):
+			rows[len(rows)-1] += "\n" + line
+		default:
+			rows, inside = append(rows, line), true
+		}
+	}
+	return rows
+}
+
+func parsePrinted(text string) (Printed, error) {
+	first, rest, _ := strings.Cut(text, "\n")
+	head := rowForm.FindStringSubmatch(first)
+	if head == nil {
+		return Printed{}, fmt.Errorf("%.60q is no row: %w", first, ErrMalformed)
+	}
+	number, err := strconv.Atoi(head[1])
+	if err != nil {
+		return Printed{}, fmt.Errorf("%w: %w", err, ErrMalformed)
+	}
+	p := Printed{Number: number, Flags: head[2], Row: routeros.Row{}}
+	if comment, found := strings.CutPrefix(head[3], ";;; "); found {
+		// A comment that ends at the last column runs into the properties.
+		if runIn.MatchString(comment) {
+			return Printed{}, fmt.Errorf("where the comment %.60q ends cannot be told: %w", comment, ErrMalformed)
+		}
+		p.Row["comment"] = strings.TrimRight(comment, " ")
+	} else {
+		rest = head[3] + "\n" + rest
+	}
+	s := scanner{rest: rest}
+	for s.skip(); s.rest != ""; s.skip() {
+		name, value, err := s.property()
+		if err != nil {
+			return Printed{}, err
+		}
+		if _, twice := p.Row[name]; twice {
+			return Printed{}, fmt.Errorf("%s comes twice: %w", name, ErrMalformed)
+		}
+		p.Row[name] = value
+	}
+	if _, commented := p.Row["comment"]; len(p.Row) == 0 || commented && len(p.Row) == 1 {
+		return Printed{}, fmt.Errorf("row %d has no properties: %w", number, ErrMalformed)
+	}
+	return p, nil
+}
+
+// A scanner reads the properties of a row.
+type scanner struct{ rest string }
+
+const blank = " \t\n\r"
+
+func (s *scanner) skip() { s.rest = strings.TrimLeft(s.rest, blank) }
+
+// token cuts off what comes before the next blank.
+func (s *scanner) token() string {
+	i := strings.IndexAny(s.rest, blank)
+	if i < 0 {
+		i = len(s.rest)
+	}
+	t := s.rest[:i]
+	s.rest = s.rest[i:]
+	return t
+}
+
+func (s *scanner) property() (name, value string, err error) {
+	name, rest, found := strings.Cut(s.rest, "=")
+	if !found || !printedForm.MatchString(name) {
+		return "", "", fmt.Errorf("%.60q is no property: %w", s.rest, ErrMalformed)
+	}
+	s.rest = rest
+	if strings.HasPrefix(rest, `"`) {
+		value, err = s.quoted()
+		return name, value, err
+	}
+	value = s.token()
+	if strings.Contains(value, `"`) {
+		return "", "", fmt.Errorf("%s has a quote in the middle: %w", name, ErrMalformed)
+	}
+	for thousandForm.MatchString(value) {
+		after := scanner{rest: strings.TrimLeft(s.rest, blank)}
+		group := after.token()
+		if !groupForm.MatchString(group) {
+			break
+		}
+		value += " " + group
+		s.rest = after.rest
+	}
+	if strings.Contains(value, " ") {
+		value = strings.ReplaceAll(value, " ", "")
+	}
+	return name, value, nil
+}
+
+// escapes are the console's, besides \XX.
+const escapes = `"\nrt$?_abfv`
+const escaped = "\"\\\n\r\t$? \a\b\f\v"
+
+// quoted reads a value in double quotes.
+func (s *scanner) quoted() (string, error) {
+	var b strings.Builder
+	for i := 1; i < len(s.rest); i++ {
+		switch c := s.rest[i]; c {
+		case '\n':
+			return "", fmt.Errorf("a line ends within quotes: %w", ErrMalformed)
+		case '"':
+			if s.rest = s.rest[i+1:]; s.rest != "" && !strings.ContainsAny(s.rest[:1], blank) {
+				return "", fmt.Errorf("%.20q follows a quote: %w", s.rest, ErrMalformed)
+			}
+			return b.String(), nil
+		case '\\':
+			n, c, err := unescape(s.rest[i+1:])
+			if err != nil {
+				return "", err
+			}
+			b.WriteByte(c)
+			i += n
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", fmt.Errorf("a quote is not closed: %w", ErrTruncated)
+}
+
+// unescape reads what follows a backslash, and returns how many bytes that is.
+func unescape(s string) (int, byte, error) {
+	if s != "" {
+		if i := strings.IndexByte(escapes, s[0]); i >= 0 {
+			return 1, escaped[i], nil
+		}
+	}
+	if len(s) >= 2 && strings.ToUpper(s[:2]) == s[:2] {
+		if n, err := strconv.ParseUint(s[:2], 16, 8); err == nil {
+			return 2, byte(n), nil
+		}
+	}
+	return 0, 0, fmt.Errorf("%.3q follows a backslash: %w", s, ErrMalformed)
+}
