@@ -16,7 +16,7 @@
 //
 //	:put "@N:begin:====…";S0;S1;…;:put "@N:end;2;"
 //
-// The first line is 100 bytes long. Where the console wraps lines, it comes back in pieces, which tells
+// The first line is 300 bytes long. Where the console wraps lines, it comes back in pieces, which tells
 // the width; without it nothing has run, since RouterOS parses a script before it begins. The last line
 // proves that the output is whole, and holds the number of statements. Each statement, with its index i
 // in the script, is

@@ -16,9 +16,9 @@ const (
 	// than 32768 (RFC 4253, 6.1).
 	MaxScript = 32000
 
-	// rulerWidth is the length of a script's first line of output. A console that wraps at 80 columns
-	// shows it.
-	rulerWidth = 100
+	// rulerWidth is the length of a script's first line of output. A console that wraps lines at fewer
+	// columns shows it there; the output of one that wraps at more is refused when it does.
+	rulerWidth = 300
 )
 
 // A script is the wire form of statements, and what is needed to read its output.
