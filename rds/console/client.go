@@ -21,7 +21,7 @@ type Client struct {
 	cfg   Config
 	conn  net.Conn
 	ssh   ssh.Conn
-	turn  chan struct{} // one element while a command has the connection; those who wait are served in order
+	turns turns
 	donec chan struct{} // closed when the connection has failed
 	loops sync.WaitGroup
 
@@ -70,7 +70,7 @@ func handshake(ctx context.Context, conn net.Conn, cfg Config, trust *trust) (*C
 		_ = conn.Close() // given up for a reason of its own
 		return nil, trust.explain(ctx, cfg, err)
 	}
-	c := &Client{cfg: cfg, conn: conn, ssh: peer, turn: make(chan struct{}, 1), donec: make(chan struct{})}
+	c := &Client{cfg: cfg, conn: conn, ssh: peer, donec: make(chan struct{})}
 	c.loops.Go(func() { ssh.DiscardRequests(reqs) })
 	c.loops.Go(func() {
 		for ch := range chans {
@@ -146,6 +146,9 @@ func (c *Client) Err() error {
 	defer c.mu.Unlock()
 	return c.err
 }
+
+// Pending returns how many commands wait for the connection, besides the one that has it.
+func (c *Client) Pending() int { return c.turns.waiting() }
 
 // Close ends the connection and waits for the client's goroutines. A command under way fails with
 // routeros.ErrClosed. It may be called more than once.

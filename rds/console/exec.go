@@ -50,7 +50,7 @@ func (c *Client) exchange(ctx context.Context, line string) (exchange, error) {
 	if err := c.acquire(ctx); err != nil {
 		return exchange{}, fmt.Errorf("%w: %w", routeros.ErrNotSent, err)
 	}
-	defer func() { <-c.turn }()
+	defer c.turns.release()
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CommandTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
@@ -83,15 +83,14 @@ func (c *Client) acquire(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	select {
-	case c.turn <- struct{}{}: // those who wait here are served in order
-	case <-ctx.Done():
+	if !c.turns.acquire(ctx, c.donec) {
+		if err := c.Err(); err != nil {
+			return err
+		}
 		return fmt.Errorf("wait for the connection: %w", context.Cause(ctx))
-	case <-c.donec:
-		return c.Err()
 	}
 	if err := c.Err(); err != nil {
-		<-c.turn
+		c.turns.release()
 		return err
 	}
 	return nil
