@@ -204,7 +204,7 @@ func TestOneCommandAtATime(t *testing.T) {
 	}
 	close(gate)
 	wg.Wait()
-	if n := b.most.Load(); n != 1 {
+	if n := b.most; n != 1 {
 		t.Errorf("%d commands were under way together", n)
 	}
 	if got := strings.Join(b.sent(), ""); got != "01234567" {

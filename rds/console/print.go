@@ -205,8 +205,10 @@ func (s *scanner) property() (name, value string, err error) {
 }
 
 // escapes are the console's, besides \XX.
-const escapes = `"\nrt$?_abfv`
-const escaped = "\"\\\n\r\t$? \a\b\f\v"
+const (
+	escapes = `"\nrt$?_abfv`
+	escaped = "\"\\\n\r\t$? \a\b\f\v"
+)
 
 // quoted reads a value in double quotes.
 func (s *scanner) quoted() (string, error) {

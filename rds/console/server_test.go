@@ -35,8 +35,8 @@ type box struct {
 	answer func(e *execution)
 
 	running atomic.Int32 // commands under way
-	most    atomic.Int32 // of them at a time, over all connections
 	mu      sync.Mutex
+	most    int32 // of them at a time, over all connections
 	lines   []string
 }
 
@@ -202,8 +202,9 @@ func (b *box) session(conn net.Conn, ch ssh.Channel, requests <-chan *ssh.Reques
 		_ = r.Reply(true, nil)
 		loops.Go(func() {
 			n := b.running.Add(1)
-			for most := b.most.Load(); n > most && !b.most.CompareAndSwap(most, n); most = b.most.Load() {
-			}
+			b.mu.Lock()
+			b.most = max(b.most, n)
+			b.mu.Unlock()
 			b.answer(&execution{box: b, line: exec.Command, ch: ch, conn: conn, quit: quit})
 			b.running.Add(-1)
 			_ = ch.Close()
