@@ -29,10 +29,10 @@ type Printed struct {
 }
 
 var (
-	rowForm      = regexp.MustCompile(`^ {0,8}([0-9]{1,6})(?:\s+([A-Za-z*]{1,16}))?(?:\s+(.*))?$`)
+	rowForm      = regexp.MustCompile(`^ {0,3}([0-9]{1,6})(?:\s+([A-Za-z*]{1,16}))?(?:\s+(.*))?$`)
 	printedForm  = regexp.MustCompile(`^[A-Za-z.][A-Za-z0-9.-]{0,63}$`)
 	groupForm    = regexp.MustCompile(`^[0-9]{3}$`)
-	runIn        = regexp.MustCompile(`\s{3,}[A-Za-z.][A-Za-z0-9.-]*=`)
+	runIn        = regexp.MustCompile(`(\s{3,}|\x01)[A-Za-z.][A-Za-z0-9.-]*=`)
 	thousandForm = regexp.MustCompile(`^[0-9]{1,3}( [0-9]{3})*$`)
 )
 
@@ -46,6 +46,9 @@ func ParsePrint(out string) ([]Printed, error) {
 	}
 	if out != "" && !strings.HasSuffix(out, "\n") {
 		return nil, ErrTruncated
+	}
+	if strings.Contains(out, seam) {
+		return nil, fmt.Errorf("a control character: %w", ErrMalformed)
 	}
 	var rows []Printed
 	for _, text := range logical(skipHeader(unbreak(out))) {
@@ -77,15 +80,26 @@ func unbreak(out string) []string {
 	var joined []string
 	goesOn := false
 	for _, line := range lines {
-		if goesOn {
-			joined[len(joined)-1] += line
-		} else {
+		text := strings.TrimLeft(line, " ")
+		switch last := len(joined) - 1; {
+		case goesOn && text != "" && len(line)-len(text) >= indent:
+			joined[last] += seam + text
+		case goesOn:
+			joined[last] += line
+		default:
 			joined = append(joined, line)
 		}
 		goesOn = len(line) == wrapWidth
 	}
 	return joined
 }
+
+const (
+	// indent is how far lines are indented that belong to the row above, at least.
+	indent = 4
+	// seam stands where an indented line follows one that is full: a value may go on there.
+	seam = "\x01"
+)
 
 // skipHeader drops the explanation of the flags, which may take more than one line.
 func skipHeader(lines []string) []string {
@@ -131,12 +145,10 @@ func parsePrinted(text string) (Printed, error) {
 		return Printed{}, fmt.Errorf("%w: %w", err, ErrMalformed)
 	}
 	p := Printed{Number: number, Flags: head[2], Row: routeros.Row{}}
-	if comment, found := strings.CutPrefix(head[3], ";;; "); found {
-		// A comment that ends at the last column runs into the properties.
-		if runIn.MatchString(comment) {
-			return Printed{}, fmt.Errorf("where the comment %.60q ends cannot be told: %w", comment, ErrMalformed)
+	if text, found := strings.CutPrefix(head[3], ";;;"); found {
+		if p.Row["comment"], rest, err = parseComment(text, rest); err != nil {
+			return Printed{}, err
 		}
-		p.Row["comment"] = strings.TrimRight(comment, " ")
 	} else {
 		rest = head[3] + "\n" + rest
 	}
@@ -157,10 +169,29 @@ func parsePrinted(text string) (Printed, error) {
 	return p, nil
 }
 
+// parseComment reads the comment that begins in a row's first line and goes on up to the line that begins
+// with a property.
+func parseComment(text, more string) (comment, rest string, err error) {
+	text = strings.Trim(text, " ")
+	for more != "" {
+		line, after, _ := strings.Cut(more, "\n")
+		line = strings.Trim(line, " ")
+		if name, _, found := strings.Cut(line, "="); found && printedForm.MatchString(name) {
+			break
+		}
+		text, more = strings.TrimLeft(text+" "+line, " "), after
+	}
+	// One that ends at the last column runs into the properties.
+	if runIn.MatchString(text) {
+		return "", "", fmt.Errorf("where a comment ends cannot be told: %w", ErrMalformed)
+	}
+	return strings.ReplaceAll(text, seam, ""), more, nil
+}
+
 // A scanner reads the properties of a row.
 type scanner struct{ rest string }
 
-const blank = " \t\n\r"
+const blank = " \t\n\r" + seam
 
 func (s *scanner) skip() { s.rest = strings.TrimLeft(s.rest, blank) }
 
@@ -186,6 +217,16 @@ func (s *scanner) property() (name, value string, err error) {
 		return name, value, err
 	}
 	value = s.token()
+	for strings.HasPrefix(s.rest, seam) {
+		// What is no property goes on with the value.
+		after := scanner{rest: s.rest[len(seam):]}
+		part := after.token()
+		if strings.Contains(part, "=") || groupForm.MatchString(part) {
+			break
+		}
+		value += part
+		s.rest = after.rest
+	}
 	if strings.Contains(value, `"`) {
 		return "", "", fmt.Errorf("%s has a quote in the middle: %w", name, ErrMalformed)
 	}
@@ -217,6 +258,7 @@ func (s *scanner) quoted() (string, error) {
 		switch c := s.rest[i]; c {
 		case '\n':
 			return "", fmt.Errorf("a line ends within quotes: %w", ErrMalformed)
+		case seam[0]:
 		case '"':
 			if s.rest = s.rest[i+1:]; s.rest != "" && !strings.ContainsAny(s.rest[:1], blank) {
 				return "", fmt.Errorf("%.20q follows a quote: %w", s.rest, ErrMalformed)

@@ -79,6 +79,9 @@ func TestParsePrint(t *testing.T) {
 			{7, "Bt", routeros.Row{"comment": "rds-csi.1/c:x; and=more", "type": "file", "slot": "a"}},
 		}},
 		{"escapes", ` 0 name="a\"b\\c\$d\nE\_F\3B\?" size=0` + "\r\n", []Printed{{0, "", routeros.Row{"name": "a\"b\\c$d\nE F;?", "size": "0"}}}},
+		{"indented lines that break values", " 0   ;;;\r\n      " + strings.Repeat("c", 74) + "\r\n      dd\r\n      " + `name="` + strings.Repeat("n", 68) + "\r\n      m\" " + "path=" + strings.Repeat("p", 66) + "\r\n      q size=1 073 741\r\n      824\r\n", []Printed{
+			{0, "", routeros.Row{"comment": strings.Repeat("c", 74) + "dd", "name": strings.Repeat("n", 68) + "m", "path": strings.Repeat("p", 66) + "q", "size": "1073741824"}},
+		}},
 		{"a number that ends", " 0 a=1 024 b=1\r\n", []Printed{{0, "", routeros.Row{"a": "1024", "b": "1"}}}},
 	} {
 		got, err := ParsePrint(tt.out)
@@ -100,6 +103,7 @@ func TestParsePrint(t *testing.T) {
 		"a row without properties":      " 0 B\r\n",
 		"a comment alone":               " 0 ;;; what\r\n",
 		"a comment to the last column":  " 0 ;;; " + long + "\r\n     slot=a\r\n\r\n 1 slot=b\r\n",
+		"a control character":           " 0 slot=a\x01b\r\n",
 		"a table":                       "Columns: SLOT, SIZE\r\n#  SLOT  SIZE\r\n0  a     512\r\n",
 		"rows out of order":             " 1 slot=a\r\n 0 slot=b\r\n",
 		"a pager":                       " 0 slot=a\r\n-- [Q quit|D dump|down]\r\n",
