@@ -87,6 +87,10 @@ func TestFates(t *testing.T) {
 			e.exit()
 		}, errRefused, true},
 		{"not understood, without an exit status", func(e *execution) { e.say("bad command name disk (line 1 column 2)") }, routeros.ErrUnanswered, true},
+		{"not understood, ended by a signal", func(e *execution) {
+			e.say("bad command name disk (line 1 column 2)")
+			_, _ = e.ch.SendRequest("exit-signal", false, nil)
+		}, routeros.ErrUnanswered, true},
 		{"unknown words", func(e *execution) {
 			e.say("hello")
 			e.exit()

@@ -226,6 +226,14 @@ func TestDialDeadline(t *testing.T) {
 	}
 }
 
+// A peer may say anything before the login fails.
+func TestHandshakeErrorHasNoSecret(t *testing.T) {
+	cfg := Config{Password: testPassword}
+	if err := new(trust).explain(t.Context(), cfg, errors.New("ssh: disconnect: "+testPassword)); strings.Contains(err.Error(), testPassword) {
+		t.Errorf("the error shows the password: %v", err)
+	}
+}
+
 func TestLogHasNoSecret(t *testing.T) {
 	var log bytes.Buffer
 	b := newBox(t, whole())
