@@ -6,7 +6,6 @@ package console
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 
@@ -55,9 +54,7 @@ func parseOutput(out, nonce string, n int) transcript {
 	now := 0 // the statement that is next to answer
 	var pending answer
 	for {
-		stray, found := r.next()
-		pending.stray += stray
-		if !found {
+		if !r.next(&pending) {
 			if now < n {
 				t.answers[now] = pending
 			}
@@ -94,15 +91,18 @@ type reader struct {
 // errShort says that the output ends before its last line.
 var errShort = errors.New("the output ends too early")
 
-// next moves to the next mark and returns the text before it, without the line breaks around it.
-func (r *reader) next() (stray string, found bool) {
+// next moves to the next mark. The text before it is noted, as far as it may matter, without the line
+// breaks around it.
+func (r *reader) next(a *answer) (found bool) {
 	i := strings.Index(r.rest, r.mark)
-	if i < 0 {
-		stray, r.rest = r.rest, ""
-		return strings.TrimSpace(stray), false
+	if found = i >= 0; !found {
+		i = len(r.rest)
 	}
-	stray, r.rest = r.rest[:i], r.rest[i:]
-	return strings.TrimSpace(stray), true
+	if len(a.stray) < maxRefusal {
+		a.stray += strings.TrimSpace(r.rest[:i])
+	}
+	r.rest = r.rest[i:]
+	return found
 }
 
 func (r *reader) accept(text string) (found bool) {
@@ -155,12 +155,13 @@ func (r *reader) answer(a *answer) (err error) {
 // row reads properties up to the semicolon that stands alone.
 func (r *reader) row() (routeros.Row, error) {
 	row := routeros.Row{}
+	seen := map[string]bool{}
 	for !r.accept(";") {
 		name, rest, found := strings.Cut(r.rest, "=")
 		if !found || !propertyForm.MatchString(name) {
 			return nil, r.unexpected()
 		}
-		if _, twice := row[name]; twice {
+		if seen[name] {
 			return nil, fmt.Errorf("%s comes twice in a row: %w", name, ErrMalformed)
 		}
 		r.rest = rest
@@ -168,7 +169,8 @@ func (r *reader) row() (routeros.Row, error) {
 		if err != nil {
 			return nil, err
 		}
-		row[name] = value
+		seen[name] = true
+		row = append(row, "="+name+"="+value)
 	}
 	return row, nil
 }
@@ -219,8 +221,8 @@ func (a answer) count(l List) error {
 		asked[p] = true
 	}
 	for _, row := range a.rows {
-		for name := range maps.Keys(row) {
-			if !asked[name] {
+		for _, word := range row {
+			if name, _, _ := strings.Cut(word[1:], "="); !asked[name] {
 				return fmt.Errorf("a row has %.64s, which was not asked for: %w", name, ErrMalformed)
 			}
 		}

@@ -6,9 +6,7 @@ package console
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -33,8 +31,9 @@ func printed(width int, lines ...string) string {
 // rowLine is a row as a List prints it.
 func rowLine(i int, row routeros.Row) string {
 	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(row)) {
-		fmt.Fprintf(&b, "%s=%d:%s;", name, len(row[name]), row[name])
+	for _, word := range row {
+		name, value, _ := strings.Cut(word[1:], "=")
+		fmt.Fprintf(&b, "%s=%d:%s;", name, len(value), value)
 	}
 	return fmt.Sprintf("@%s:%d:row;%s;", testNonce, i, b.String())
 }
@@ -52,8 +51,8 @@ func line(i int, word string) string { return fmt.Sprintf("@%s:%d:%s;", testNonc
 // story is a script's output with each kind of answer.
 func story(width int) (out string, want []answer) {
 	rows := []routeros.Row{
-		{".id": "*2", "slot": "vm-storage-001", "size": "1099511627776", "nvme-tcp-server-nqn": "nqn.2026-09.com.mikrotik:rds2216.vm-storage-001"},
-		{".id": "*3", "comment": `a; b=1:c;; "quoted" \ @0123abcx:0:ok;0:; ` + strings.Repeat("w", 200)},
+		{"=.id=*2", "=slot=vm-storage-001", "=size=1099511627776", "=nvme-tcp-server-nqn=nqn.2026-09.com.mikrotik:rds2216.vm-storage-001"},
+		{"=.id=*3", "=comment=" + `a; b=1:c;; "quoted" \ @0123abcx:0:ok;0:; ` + strings.Repeat("w", 200)},
 	}
 	want = []answer{
 		{outcome: ok, rows: rows, text: "2"},
@@ -129,7 +128,7 @@ func TestCutOutputTellsNothingFalse(t *testing.T) {
 func TestValueWithLineBreak(t *testing.T) {
 	out := ruler(testNonce) + "\r\n@0123abcd:0:row;comment=7:one\r\ntwo;slot=1:a;;\r\n" + okLine(0, "1") + "\r\n" + ending(testNonce, 1) + "\r\n"
 	got := parseOutput(out, testNonce, 1)
-	want := []routeros.Row{{"comment": "one\ntwo", "slot": "a"}}
+	want := []routeros.Row{{"=comment=one\ntwo", "=slot=a"}}
 	if !got.whole || !reflect.DeepEqual(got.answers[0].rows, want) {
 		t.Errorf("%+v, want rows %q", got, want)
 	}
@@ -173,7 +172,7 @@ func TestResults(t *testing.T) {
 	list := List{Menu: "/disk", Properties: []string{".id", "slot"}}
 	set := Set{Menu: "/disk", ID: "*1", Changes: [][]Property{{{"comment", "a"}}, {{"comment", "b"}}}}
 	add := Add{Menu: "/disk", Properties: []Property{{"slot", "a"}}}
-	row := rowLine(0, routeros.Row{".id": "*1", "slot": "a"})
+	row := rowLine(0, routeros.Row{"=.id=*1", "=slot=a"})
 	file := RemoveFile{Name: "a"}
 	const space = "failure: not enough space"
 	for _, tt := range []struct {
@@ -189,7 +188,7 @@ func TestResults(t *testing.T) {
 		{name: "no rows", st: list, lines: []string{okLine(0, "0")}},
 		{name: "a row is missing", st: list, lines: []string{row, okLine(0, "2")}, fate: routeros.ErrUnanswered},
 		{name: "a row too many", st: list, lines: []string{row, row, okLine(0, "1")}, fate: routeros.ErrUnanswered},
-		{name: "a property nobody asked for", st: list, lines: []string{rowLine(0, routeros.Row{"size": "1"}), okLine(0, "1")}, fate: routeros.ErrUnanswered},
+		{name: "a property nobody asked for", st: list, lines: []string{rowLine(0, routeros.Row{"=size=1"}), okLine(0, "1")}, fate: routeros.ErrUnanswered},
 		{name: "a listing with other text", st: list, lines: []string{row, "hello", okLine(0, "1")}, fate: routeros.ErrUnanswered},
 		{name: "a listing with an error", st: list, lines: []string{"no such item", okLine(0, "0")}, fate: errRefused},
 		{name: "a listing refused half way", st: list, lines: []string{row, errorLine(0, space)}, fate: errRefused},

@@ -53,14 +53,14 @@ func TestRun(t *testing.T) {
 }
 
 func TestPrint(t *testing.T) {
-	row := routeros.Row{".id": "*2", "comment": strings.Repeat("rds-csi.1/", 30)}
+	row := routeros.Row{"=.id=*2", "=comment=" + strings.Repeat("rds-csi.1/", 30)}
 	for _, width := range []int{0, 80} {
 		b := newBox(t, func(e *execution) {
 			e.write(printed(width, ruler(testNonce), rowLine(0, row), okLine(0, "1"), ending(testNonce, 1)))
 			e.exit()
 		})
 		rows, err := b.dial().Print(t.Context(), List{Menu: "/disk", Properties: []string{".id", "comment"}})
-		if err != nil || len(rows) != 1 || rows[0]["comment"] != row["comment"] {
+		if err != nil || len(rows) != 1 || rows[0].Get("comment") != row.Get("comment") {
 			t.Errorf("width %d: %q, %v", width, rows, err)
 		}
 	}

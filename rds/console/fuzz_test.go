@@ -50,12 +50,7 @@ func FuzzParseWrapped(f *testing.F) {
 		if strings.Contains(path+comment, testNonce) {
 			t.Skip("no value holds a nonce")
 		}
-		row := routeros.Row{"a": "1"}
-		for name, value := range map[string]string{"file-path": path, "comment": comment} {
-			if value != "" {
-				row[name] = value
-			}
-		}
+		row := routeros.Row{"=a=1", "=file-path=" + path, "=comment=" + comment}
 		out := printed(int(width), ruler(testNonce), rowLine(0, row), okLine(0, "1"), ending(testNonce, 1))
 		out = out[:min(len(out), int(cut))]
 		got := parseOutput(out, testNonce, 1)

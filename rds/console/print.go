@@ -9,8 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 // wrapWidth is where the console breaks lines for an exec request without a pty.
@@ -25,7 +23,7 @@ type Printed struct {
 	Flags  string // letters, explained in the print's first line
 	// Row has the properties, a comment among them. Spaced thousands are joined; all other values are as
 	// the console rounds them: a file-size of "1024.0GiB" is not exact.
-	Row routeros.Row
+	Row map[string]string
 }
 
 var (
@@ -33,7 +31,7 @@ var (
 	printedForm  = regexp.MustCompile(`^[A-Za-z.][A-Za-z0-9.-]{0,63}$`)
 	groupForm    = regexp.MustCompile(`^[0-9]{3}$`)
 	runIn        = regexp.MustCompile(`(\s{3,}|\x01)[A-Za-z.][A-Za-z0-9.-]*=`)
-	thousandForm = regexp.MustCompile(`^[0-9]{1,3}( [0-9]{3})*$`)
+	thousandForm = regexp.MustCompile(`^[0-9]{1,3}$`)
 )
 
 // ParsePrint reads what "print detail" and "print terse" print: an explanation of flags, and rows that go
@@ -78,18 +76,17 @@ func unbreak(out string) []string {
 		return lines
 	}
 	var joined []string
-	goesOn := false
-	for _, line := range lines {
+	var b strings.Builder
+	for i, line := range lines {
 		text := strings.TrimLeft(line, " ")
-		switch last := len(joined) - 1; {
-		case goesOn && text != "" && len(line)-len(text) >= indent:
-			joined[last] += seam + text
-		case goesOn:
-			joined[last] += line
-		default:
-			joined = append(joined, line)
+		if i > 0 && len(lines[i-1]) == wrapWidth && text != "" && len(line)-len(text) >= indent {
+			line = seam + text
 		}
-		goesOn = len(line) == wrapWidth
+		b.WriteString(line)
+		if i == len(lines)-1 || len(lines[i]) != wrapWidth {
+			joined = append(joined, b.String())
+			b.Reset()
+		}
 	}
 	return joined
 }
@@ -120,16 +117,15 @@ func skipHeader(lines []string) []string {
 // and is refused later.
 func logical(lines []string) []string {
 	var rows []string
-	inside := false
-	for _, line := range lines {
-		switch {
-		case strings.TrimSpace(line) == "":
-			inside = false
-		case inside && !rowForm.MatchString(line):
-			rows[len(rows)-1] += "\n" + line
-		default:
-			rows, inside = append(rows, line), true
+	for first := 0; first < len(lines); {
+		end := first + 1
+		for end < len(lines) && strings.TrimSpace(lines[end]) != "" && !rowForm.MatchString(lines[end]) {
+			end++
 		}
+		if strings.TrimSpace(lines[first]) != "" {
+			rows = append(rows, strings.Join(lines[first:end], "\n"))
+		}
+		first = end
 	}
 	return rows
 }
@@ -144,7 +140,7 @@ func parsePrinted(text string) (Printed, error) {
 	if err != nil {
 		return Printed{}, fmt.Errorf("%w: %w", err, ErrMalformed)
 	}
-	p := Printed{Number: number, Flags: head[2], Row: routeros.Row{}}
+	p := Printed{Number: number, Flags: head[2], Row: map[string]string{}}
 	if text, found := strings.CutPrefix(head[3], ";;;"); found {
 		if p.Row["comment"], rest, err = parseComment(text, rest); err != nil {
 			return Printed{}, err
@@ -172,15 +168,16 @@ func parsePrinted(text string) (Printed, error) {
 // parseComment reads the comment that begins in a row's first line and goes on up to the line that begins
 // with a property.
 func parseComment(text, more string) (comment, rest string, err error) {
-	text = strings.Trim(text, " ")
+	parts := []string{strings.Trim(text, " ")}
 	for more != "" {
 		line, after, _ := strings.Cut(more, "\n")
 		line = strings.Trim(line, " ")
 		if name, _, found := strings.Cut(line, "="); found && printedForm.MatchString(name) {
 			break
 		}
-		text, more = strings.TrimLeft(text+" "+line, " "), after
+		parts, more = append(parts, line), after
 	}
+	text = strings.TrimLeft(strings.Join(parts, " "), " ")
 	// One that ends at the last column runs into the properties.
 	if runIn.MatchString(text) {
 		return "", "", fmt.Errorf("where a comment ends cannot be told: %w", ErrMalformed)
@@ -216,7 +213,16 @@ func (s *scanner) property() (name, value string, err error) {
 		value, err = s.quoted()
 		return name, value, err
 	}
-	value = s.token()
+	value = s.bare()
+	if strings.Contains(value, `"`) {
+		return "", "", fmt.Errorf("%s has a quote in the middle: %w", name, ErrMalformed)
+	}
+	return name, s.thousands(value), nil
+}
+
+// bare reads a value without quotes, over the ends of lines that are full.
+func (s *scanner) bare() string {
+	parts := []string{s.token()}
 	for strings.HasPrefix(s.rest, seam) {
 		// What is no property goes on with the value.
 		after := scanner{rest: s.rest[len(seam):]}
@@ -224,25 +230,30 @@ func (s *scanner) property() (name, value string, err error) {
 		if strings.Contains(part, "=") || groupForm.MatchString(part) {
 			break
 		}
-		value += part
+		parts = append(parts, part)
 		s.rest = after.rest
 	}
-	if strings.Contains(value, `"`) {
-		return "", "", fmt.Errorf("%s has a quote in the middle: %w", name, ErrMalformed)
+	return strings.Join(parts, "")
+}
+
+// maxGroups is how many groups of three digits follow the first ones of a 64-bit number.
+const maxGroups = 6
+
+// thousands joins a number with the groups that follow it.
+func (s *scanner) thousands(value string) string {
+	if !thousandForm.MatchString(value) {
+		return value
 	}
-	for thousandForm.MatchString(value) {
+	for range maxGroups {
 		after := scanner{rest: strings.TrimLeft(s.rest, blank)}
 		group := after.token()
 		if !groupForm.MatchString(group) {
 			break
 		}
-		value += " " + group
+		value += group
 		s.rest = after.rest
 	}
-	if strings.Contains(value, " ") {
-		value = strings.ReplaceAll(value, " ", "")
-	}
-	return name, value, nil
+	return value
 }
 
 // escapes are the console's, besides \XX.

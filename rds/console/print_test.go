@@ -24,7 +24,7 @@ func golden(t *testing.T, name string) string {
 }
 
 // fileDisk is the row of testdata/detail.txt.
-var fileDisk = routeros.Row{
+var fileDisk = map[string]string{
 	"type": "file", "slot": "vm-storage-001", "slot-default": "", "parent": "", "fs": "-", "model": "/raid10/vm-storage-001.img",
 	"size": "1099511627776", "mount-filesystem": "no", "mount-read-only": "no", "compress": "no", "sector-size": "512",
 	"raid-master": "none", "nvme-tcp-export": "yes", "nvme-tcp-server-port": "4420",
@@ -70,19 +70,19 @@ func TestParsePrint(t *testing.T) {
 		{"nothing", "", nil},
 		{"a header without rows", flags, nil},
 		{"a header and a blank line", flags + "\r\n", nil},
-		{"a header in two lines", "Flags: X - disabled, I - invalid,\r\nD - dynamic\r\n 0 X  name=a\r\n", []Printed{{0, "X", routeros.Row{"name": "a"}}}},
+		{"a header in two lines", "Flags: X - disabled, I - invalid,\r\nD - dynamic\r\n 0 X  name=a\r\n", []Printed{{0, "X", map[string]string{"name": "a"}}}},
 		{"terse", " 0 Bt type=file slot=a size=1 024\r\n 1 Bt type=file slot=b size=512\r\n", []Printed{
-			{0, "Bt", routeros.Row{"type": "file", "slot": "a", "size": "1024"}},
-			{1, "Bt", routeros.Row{"type": "file", "slot": "b", "size": "512"}},
+			{0, "Bt", map[string]string{"type": "file", "slot": "a", "size": "1024"}},
+			{1, "Bt", map[string]string{"type": "file", "slot": "b", "size": "512"}},
 		}},
 		{"a comment", flags + " 7 Bt ;;; rds-csi.1/c:x; and=more\r\n      type=file slot=\"a\"\r\n\r\n", []Printed{
-			{7, "Bt", routeros.Row{"comment": "rds-csi.1/c:x; and=more", "type": "file", "slot": "a"}},
+			{7, "Bt", map[string]string{"comment": "rds-csi.1/c:x; and=more", "type": "file", "slot": "a"}},
 		}},
-		{"escapes", ` 0 name="a\"b\\c\$d\nE\_F\3B\?" size=0` + "\r\n", []Printed{{0, "", routeros.Row{"name": "a\"b\\c$d\nE F;?", "size": "0"}}}},
+		{"escapes", ` 0 name="a\"b\\c\$d\nE\_F\3B\?" size=0` + "\r\n", []Printed{{0, "", map[string]string{"name": "a\"b\\c$d\nE F;?", "size": "0"}}}},
 		{"indented lines that break values", " 0   ;;;\r\n      " + strings.Repeat("c", 74) + "\r\n      dd\r\n      " + `name="` + strings.Repeat("n", 68) + "\r\n      m\" " + "path=" + strings.Repeat("p", 66) + "\r\n      q size=1 073 741\r\n      824\r\n", []Printed{
-			{0, "", routeros.Row{"comment": strings.Repeat("c", 74) + "dd", "name": strings.Repeat("n", 68) + "m", "path": strings.Repeat("p", 66) + "q", "size": "1073741824"}},
+			{0, "", map[string]string{"comment": strings.Repeat("c", 74) + "dd", "name": strings.Repeat("n", 68) + "m", "path": strings.Repeat("p", 66) + "q", "size": "1073741824"}},
 		}},
-		{"a number that ends", " 0 a=1 024 b=1\r\n", []Printed{{0, "", routeros.Row{"a": "1024", "b": "1"}}}},
+		{"a number that ends", " 0 a=1 024 b=1\r\n", []Printed{{0, "", map[string]string{"a": "1024", "b": "1"}}}},
 	} {
 		got, err := ParsePrint(tt.out)
 		if err != nil || !reflect.DeepEqual(got, tt.want) {
@@ -122,7 +122,7 @@ func TestParsePrint(t *testing.T) {
 
 func TestParseAsValue(t *testing.T) {
 	const text = ".id=*1;size=16003143565312;slot=raid10;.id=*2;comment=;nvme-tcp-server-nqn=nqn.2026-09.com.mikrotik:rds2216.vm-storage-001;x=a=b"
-	want := []routeros.Row{
+	want := []map[string]string{
 		{".id": "*1", "size": "16003143565312", "slot": "raid10"},
 		{".id": "*2", "comment": "", "nvme-tcp-server-nqn": "nqn.2026-09.com.mikrotik:rds2216.vm-storage-001", "x": "a=b"},
 	}
