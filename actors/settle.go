@@ -215,8 +215,12 @@ func (m *machine) doneVerify(ev Done) {
 // settled ends the settlement with the row as it stands. The requests that it held are decided
 // again: a row that was not ours to choose may still grant their nodes.
 func (m *machine) settled(v Volume) {
+	stands := v
+	if m.lost(v) {
+		stands = m.s.vol // it is written again
+	}
 	for _, p := range m.s.settling.toTell {
-		if p.shownBy(v) {
+		if p.shownBy(stands) {
 			m.tell([]announcing{p})
 		}
 	}
