@@ -52,9 +52,14 @@ func addition(slot string) console.Add {
 	return console.Add{
 		Menu: "/disk", Unless: []console.Condition{{Property: "file-path", Value: path}},
 		Properties: []console.Property{
-			{Name: "type", Value: "file"}, {Name: "slot", Value: slot}, {Name: "file-path", Value: path},
-			{Name: "file-size", Value: "1048576"}, {Name: "mount-filesystem", Value: "no"}, {Name: "nvme-tcp-export", Value: "no"},
-			{Name: "nvme-tcp-server-port", Value: "4420"}, {Name: "nvme-tcp-server-nqn", Value: "nqn.2000-02.com.mikrotik:" + slot},
+			{Name: "type", Value: "file"},
+			{Name: "slot", Value: slot},
+			{Name: "file-path", Value: path},
+			{Name: "file-size", Value: "1048576"},
+			{Name: "mount-filesystem", Value: "no"},
+			{Name: "nvme-tcp-export", Value: "no"},
+			{Name: "nvme-tcp-server-port", Value: "4420"},
+			{Name: "nvme-tcp-server-nqn", Value: "nqn.2000-02.com.mikrotik:" + slot},
 			{Name: "comment", Value: "rds-csi.1/g:1/" + strings.Repeat("n", 150)},
 		},
 	}
