@@ -4,6 +4,7 @@
 package rds
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -30,6 +31,9 @@ type Config struct {
 	// removal of files, ftp or what the version asks for.
 	Username string
 	Password string
+	// ReadPassword, if it is not nil, is asked for the password at each login, in place of Password, so
+	// that a changed one needs no restart. It must not block for long.
+	ReadPassword func() (string, error)
 	// TLS is the configuration of TLS; nil means none.
 	TLS *tls.Config
 
@@ -42,8 +46,14 @@ type Config struct {
 	// CommandTimeout bounds each command, and how long one may wait for a session. Zero means
 	// DefaultCommandTimeout.
 	CommandTimeout time.Duration
+	// Sessions is how many sessions there may be, 2 to MaxSessions. A quarter of them, at least one, is
+	// reserved for revokes and reads. Zero means 4.
+	Sessions int
 	// InFlight is how many commands may be under way on one session. Zero means 8.
 	InFlight int
+	// IdleTimeout is how long a session may be unused before it is closed. One of the reserved and one
+	// of the others are kept. Zero means one minute.
+	IdleTimeout time.Duration
 	// MinBackoff and MaxBackoff bound the wait between attempts to connect, which doubles from one
 	// to the other. Zero means 250 ms and 15 s.
 	MinBackoff time.Duration
@@ -59,17 +69,27 @@ type Config struct {
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Hooks are functions that are told what happens on a box. They must not block and may be called from
-// any goroutine. A nil one is not called.
+// MaxSessions is the largest Config.Sessions: RouterOS takes 20 by default, and people need some.
+const MaxSessions = 16
+
+// Hooks are functions that are told what happens on a box. They must not block, nor call the Box,
+// and may be called from any goroutine. A nil one is not called.
 type Hooks struct {
 	// Command has ended. kind is one of the Kind constants.
 	Command func(kind string, d time.Duration, err error)
 	// Connection tells whether there is a session with the box: by New that there is none yet, and then
 	// when that has changed.
 	Connection func(address string, up bool)
-	// Reconnect tells of each attempt to connect, the first one too: nil means that there is a
-	// session again, and that what was known of the box may be out of date.
+	// Reconnect tells of each attempt to connect that failed, and of each that was made while the box had
+	// no session of its kind, the first one too: nil means that there is one again, and that what was
+	// known of the box may be out of date.
 	Reconnect func(err error, d time.Duration)
+	// Sessions tells how many sessions there are, and on how many of them a command is under way, when
+	// that has changed.
+	Sessions func(address string, open, busy int)
+	// Wait tells how long a command waited for a session. full says that all were busy, and that there
+	// could be no more.
+	Wait func(d time.Duration, full bool)
 }
 
 // The kinds of command, as metrics and spans name them.
@@ -115,21 +135,20 @@ func (cfg Config) complete() (Config, error) {
 		}
 	}
 	cfg.VolumePaths = slices.Clone(cfg.VolumePaths)
-	if cfg.CommandTimeout < 0 || cfg.InFlight < 0 || cfg.MinBackoff < 0 || cfg.MaxBackoff < 0 {
+	if cfg.CommandTimeout < 0 || cfg.InFlight < 0 || cfg.MinBackoff < 0 || cfg.MaxBackoff < 0 || cfg.IdleTimeout < 0 {
 		return cfg, fmt.Errorf("a timeout, backoff or bound is negative: %w", actors.ErrInvalid)
 	}
-	if cfg.CommandTimeout == 0 {
-		cfg.CommandTimeout = DefaultCommandTimeout
+	if cfg.Sessions == 0 {
+		cfg.Sessions = 4
 	}
-	if cfg.InFlight == 0 {
-		cfg.InFlight = 8
+	if cfg.Sessions < 2 || cfg.Sessions > MaxSessions {
+		return cfg, fmt.Errorf("%d sessions with the box are not between 2 and %d: %w", cfg.Sessions, MaxSessions, actors.ErrInvalid)
 	}
-	if cfg.MinBackoff == 0 {
-		cfg.MinBackoff = 250 * time.Millisecond
-	}
-	if cfg.MaxBackoff == 0 {
-		cfg.MaxBackoff = 15 * time.Second
-	}
+	cfg.CommandTimeout = cmp.Or(cfg.CommandTimeout, DefaultCommandTimeout)
+	cfg.InFlight = cmp.Or(cfg.InFlight, 8)
+	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, time.Minute)
+	cfg.MinBackoff = cmp.Or(cfg.MinBackoff, 250*time.Millisecond)
+	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, 15*time.Second)
 	cfg.Hooks = cfg.Hooks.complete()
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.NewTracerProvider().Tracer("")
@@ -138,6 +157,18 @@ func (cfg Config) complete() (Config, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return cfg, nil
+}
+
+// password returns the password as it is now. The error never holds it.
+func (cfg Config) password() (string, error) {
+	if cfg.ReadPassword == nil {
+		return cfg.Password, nil
+	}
+	password, err := cfg.ReadPassword()
+	if err != nil {
+		return "", fmt.Errorf("read the box's password: %w", err)
+	}
+	return password, nil
 }
 
 func (h Hooks) complete() Hooks {
@@ -149,6 +180,12 @@ func (h Hooks) complete() Hooks {
 	}
 	if h.Reconnect == nil {
 		h.Reconnect = func(error, time.Duration) {}
+	}
+	if h.Sessions == nil {
+		h.Sessions = func(string, int, int) {}
+	}
+	if h.Wait == nil {
+		h.Wait = func(time.Duration, bool) {}
 	}
 	return h
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +24,7 @@ const Sector = 512
 // nothing was left in it. ErrOutOfRange: the box made a disk of another size, which was removed.
 // ErrUnavailable: nothing was made. ErrUnresolved: what was made, or will be, is not known; call again.
 func (b *Box) Create(ctx context.Context, spec actors.Spec) (actors.Volume, error) {
-	v, err := b.create(ctx, spec)
+	v, err := again(ctx, func() (actors.Volume, error) { return b.create(ctx, spec) })
 	if err != nil {
 		return actors.Volume{}, fmt.Errorf("create volume %.64s: %w", string(spec.ID), err)
 	}
@@ -36,8 +35,7 @@ func (b *Box) create(ctx context.Context, spec actors.Spec) (actors.Volume, erro
 	if err := b.checkSpec(spec); err != nil {
 		return actors.Volume{}, err
 	}
-	conn, err := b.bulk.session(ctx)
-	if err != nil {
+	if err := b.sessions.ready(ctx, ordinary); err != nil {
 		return actors.Volume{}, unavailable(err)
 	}
 	snap, err := b.look(ctx)
@@ -56,8 +54,8 @@ func (b *Box) create(ctx context.Context, spec actors.Spec) (actors.Volume, erro
 
 	spec.Ledger.Port = port.port
 	m := making{b: b, spec: spec, port: port.port, path: filePath(spec.VolumePath, spec.ID)}
-	reply, err := b.run(ctx, b.bulk, conn, command{KindCreate, spec.ID, [][]string{m.add()}})
-	m.answer, m.made = err, reply.Done.Get("ret")
+	a := b.change(ctx, command{kind: KindCreate, volume: spec.ID}, m.add())[0]
+	m.answer, m.made = a.err, a.made
 	return m.conclude(ctx)
 }
 
@@ -135,13 +133,10 @@ type making struct {
 	made   string // .id of the row, where the box acknowledged the add
 }
 
-// add is the command. mount-filesystem=no must be in it: the box would mount a guest's file system.
-func (m *making) add() []string {
-	return []string{
-		"/disk/add", "=type=file", "=slot=" + strings.ReplaceAll(m.spec.ID.UUID(), "-", ""),
-		"=file-path=" + m.path, "=file-size=" + strconv.FormatInt(m.spec.Size, 10),
-		"=mount-filesystem=no", "=nvme-tcp-export=no", "=nvme-tcp-server-port=" + strconv.Itoa(int(m.port)),
-		"=nvme-tcp-server-nqn=" + m.spec.NQN, "=comment=" + m.spec.Ledger.String(),
+func (m *making) add() addDisk {
+	return addDisk{
+		slot: strings.ReplaceAll(m.spec.ID.UUID(), "-", ""), file: m.path, size: m.spec.Size,
+		port: m.port, nqn: m.spec.NQN, comment: m.spec.Ledger.String(),
 	}
 }
 
@@ -198,7 +193,7 @@ func (m *making) verify(ctx context.Context, r row) (actors.Volume, error) {
 		// Perhaps somebody else's.
 		return actors.Volume{}, m.unresolved("disk %q is not as asked for: %v", r.slot, wrong)
 	}
-	if err := m.b.destroy(ctx, m.spec.ID, r); err != nil {
+	if _, err := again(ctx, func() (none, error) { return none{}, m.b.destroy(ctx, m.spec.ID, r) }); err != nil {
 		return actors.Volume{}, m.unresolved("disk %q is not as asked for: %v; its removal failed: %v", r.slot, wrong, err)
 	}
 	return actors.Volume{}, fmt.Errorf("the box made another disk than it was asked for, which was removed: its %v: %w", wrong, actors.ErrOutOfRange) //nolint:errorlint // one kind only
@@ -215,13 +210,9 @@ func (m *making) refused(ctx context.Context, snap *snapshot) error {
 	if !full {
 		// A final answer would need to know that no file was left, and one that is there may not be
 		// what this add made: it is not removed.
-		return fmt.Errorf("the box did not add the disk: %w", unavailable(m.answer))
+		return fmt.Errorf("the box did not add the disk: %w", unavailable(explain(m.answer)))
 	}
-	conn, err := m.b.bulk.session(ctx)
-	if err != nil {
-		return m.unresolved("and what it left was not removed: %v", err)
-	}
-	if err := m.b.removeFile(ctx, conn, m.spec.ID, m.path); err != nil {
+	if err := m.b.removeFile(ctx, m.spec.ID, m.path); err != nil {
 		return m.unresolved("and what it left was not removed: %v", err)
 	}
 	return fmt.Errorf("the pool has %d bytes free, %d were asked for: %w: %w", c.Free, m.spec.Size, m.answer, actors.ErrFull)
@@ -229,11 +220,6 @@ func (m *making) refused(ctx context.Context, snap *snapshot) error {
 
 // destroy removes a row that was just made, and its file.
 func (b *Box) destroy(ctx context.Context, id actors.VolumeID, r row) error {
-	conn, err := b.bulk.session(ctx)
-	if err != nil {
-		return unavailable(err)
-	}
-	// The .id must be of a listing that is younger than the connection.
 	snap, err := b.look(ctx)
 	if err != nil {
 		return err
@@ -241,5 +227,5 @@ func (b *Box) destroy(ctx context.Context, id actors.VolumeID, r row) error {
 	if now, ok := snap.row(id); !ok || now.id != r.id || now.path != r.path {
 		return fmt.Errorf("disk %q has changed: %w", r.slot, actors.ErrUnresolved)
 	}
-	return b.remove(ctx, conn, id, r)
+	return b.remove(ctx, snap, id, r)
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 // Delete removes a volume: its export, its row and its file, and verifies that both are gone. What is
@@ -22,7 +21,7 @@ import (
 // configured paths. ErrUnavailable: the box could not be asked, or refused; what was removed so far
 // stays removed. ErrUnresolved: an answer was lost. Call again in both cases.
 func (b *Box) Delete(ctx context.Context, id actors.VolumeID) error {
-	if err := b.delete(ctx, id); err != nil {
+	if _, err := again(ctx, func() (none, error) { return none{}, b.delete(ctx, id) }); err != nil {
 		return fmt.Errorf("delete volume %.64s: %w", string(id), err)
 	}
 	return nil
@@ -32,8 +31,7 @@ func (b *Box) delete(ctx context.Context, id actors.VolumeID) error {
 	if err := id.Check(); err != nil {
 		return err
 	}
-	conn, err := b.bulk.session(ctx)
-	if err != nil {
+	if err := b.sessions.ready(ctx, ordinary); err != nil {
 		return unavailable(err)
 	}
 	snap, err := b.look(ctx)
@@ -48,10 +46,10 @@ func (b *Box) delete(ctx context.Context, id actors.VolumeID) error {
 		if err := b.deletable(r); err != nil {
 			return err
 		}
-		return b.remove(ctx, conn, id, r)
+		return b.remove(ctx, snap, id, r)
 	}
 	for _, dir := range b.cfg.VolumePaths {
-		if err := b.removeFile(ctx, conn, id, filePath(dir, id)); err != nil {
+		if err := b.removeFile(ctx, id, filePath(dir, id)); err != nil {
 			return err
 		}
 	}
@@ -71,31 +69,30 @@ func (b *Box) deletable(r row) error {
 	return nil
 }
 
-// remove removes a row and then its file. conn must be older than the listing that showed the row.
-func (b *Box) remove(ctx context.Context, conn *routeros.Client, id actors.VolumeID, r row) error {
+// remove removes a row, which a listing showed, and then its file.
+func (b *Box) remove(ctx context.Context, snap *snapshot, id actors.VolumeID, r row) error {
 	if r.export {
 		// First, so that hosts are gone before their disk is.
-		err := b.change(ctx, conn, command{KindExportOff, id, [][]string{{"/disk/set", "=.id=" + r.id, "=nvme-tcp-export=no"}}})
-		if err != nil {
+		if err := b.finish(ctx, command{kind: KindExportOff, volume: id, seen: snap}, endExport{r.id}); err != nil {
 			return fmt.Errorf("turn off the export: %w", err)
 		}
 	}
-	if err := b.change(ctx, conn, command{KindRemove, id, [][]string{{"/disk/remove", "=.id=" + r.id}}}); err != nil {
+	if err := b.finish(ctx, command{kind: KindRemove, volume: id, seen: snap}, removeDisk{r.id}); err != nil {
 		return fmt.Errorf("remove the disk: %w", err)
 	}
 	// A file that a disk still uses must not go.
 	if err := b.verifyGone(ctx, id); err != nil {
 		return err
 	}
-	if err := b.removeFile(ctx, conn, id, r.path); err != nil {
+	if err := b.removeFile(ctx, id, r.path); err != nil {
 		return err
 	}
 	return b.verifyGone(ctx, id)
 }
 
-// change carries out a command that may find its work done: "no such item" is a success.
-func (b *Box) change(ctx context.Context, conn *routeros.Client, cmd command) error {
-	_, err := b.run(ctx, b.bulk, conn, cmd)
+// finish carries out a change that may find its work done: "no such item" is a success.
+func (b *Box) finish(ctx context.Context, cmd command, c change) error {
+	err := b.changeOne(ctx, cmd, c)
 	switch fateOf(err) {
 	case acknowledged:
 		return nil
@@ -107,15 +104,15 @@ func (b *Box) change(ctx context.Context, conn *routeros.Client, cmd command) er
 	if saysMissing(err) {
 		return nil
 	}
-	return unavailable(err) // a refusal leaves something behind, so it is never final
+	return unavailable(explain(err)) // a refusal leaves something behind, so it is never final
 }
 
 // removeFile removes a file until the box says that there is none of that name. Only "no such item"
 // proves it: an acknowledged removal may have been of something that the box goes on to finish.
-func (b *Box) removeFile(ctx context.Context, conn *routeros.Client, id actors.VolumeID, file string) error {
+func (b *Box) removeFile(ctx context.Context, id actors.VolumeID, file string) error {
 	name := strings.TrimPrefix(file, "/") // /file knows no leading slash
 	for range 3 {
-		_, err := b.run(ctx, b.bulk, conn, command{KindRemoveFile, id, [][]string{{"/file/remove", "=numbers=" + name}}})
+		err := b.changeOne(ctx, command{kind: KindRemoveFile, volume: id}, removeFile{name})
 		switch f := fateOf(err); {
 		case f == unsent:
 			return fmt.Errorf("remove file %s: %w", name, unavailable(err))
@@ -124,7 +121,7 @@ func (b *Box) removeFile(ctx context.Context, conn *routeros.Client, id actors.V
 		case f == refused && saysMissing(err):
 			return nil
 		case f == refused:
-			return fmt.Errorf("remove file %s: %w", name, unavailable(err))
+			return fmt.Errorf("remove file %s: %w", name, unavailable(explain(err)))
 		}
 	}
 	return fmt.Errorf("remove file %s: the box acknowledged it three times and still has it: %w", name, actors.ErrUnresolved)

@@ -14,11 +14,14 @@
 //
 // # Concurrency
 //
-// A Box may be used from any number of goroutines. It keeps two sessions with the box: one for reads
-// and revokes, one for everything else, each with a bound on the commands that are under way, so that
-// no storm of grants can hold up a revoke. Listings are shared: all who ask while one runs get the
-// next one, together. A row's .id is used only on a connection that is older than the listing that
-// told it, since a reboot may number the rows anew.
+// A Box may be used from any number of goroutines. It keeps a bounded pool of sessions with the box. A
+// command takes a place on one, in the order in which places were asked for, and holds it for nothing
+// but itself. A quarter of the sessions are reserved for reads and revokes, so that no storm of grants
+// can hold these up; of the others each gets its turn. Sessions are made while somebody waits and closed
+// when nobody uses them; one on which the box stays silent past a command's deadline is given up, and
+// the others go on. Listings are shared: all who ask while one runs get the next one, together. A row's
+// .id is used only on a session that is older than the listing that told it, since a reboot may number
+// the rows anew.
 //
 // # Cancellation
 //

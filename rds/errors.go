@@ -71,15 +71,14 @@ func refusal(err error) error {
 	text := strings.ToLower(trap.Message)
 	kind := actors.ErrUnavailable
 	switch {
-	case strings.Contains(text, "no such command"), strings.Contains(text, "permission"):
-		// The package rose-storage is missing, or the user's policy write.
+	case lacksPackage(err), lacksRights(err):
 		kind = actors.ErrPrecondition
 	case fullText.MatchString(text):
 		kind = actors.ErrFull
 	case trap.Category == routeros.CategoryArgument:
 		kind = actors.ErrInvalid
 	}
-	return fmt.Errorf("%w: %w", err, kind)
+	return fmt.Errorf("%w: %w", explain(err), kind)
 }
 
 // unavailable is the error of a command that changes nothing, or was never sent.

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 // size, or the pool could never hold it. All of these and ErrUnavailable: the volume has at least the size that it had.
 // ErrUnresolved: an answer was lost.
 func (b *Box) Expand(ctx context.Context, id actors.VolumeID, size int64) (actors.Volume, error) {
-	v, err := b.expand(ctx, id, size)
+	v, err := again(ctx, func() (actors.Volume, error) { return b.expand(ctx, id, size) })
 	if err != nil {
 		return actors.Volume{}, fmt.Errorf("expand volume %.64s to %d bytes: %w", string(id), size, err)
 	}
@@ -33,8 +32,7 @@ func (b *Box) expand(ctx context.Context, id actors.VolumeID, size int64) (actor
 	if err := errors.Join(id.Check(), checkSize(size)); err != nil {
 		return actors.Volume{}, err
 	}
-	conn, err := b.bulk.session(ctx)
-	if err != nil {
+	if err := b.sessions.ready(ctx, ordinary); err != nil {
 		return actors.Volume{}, unavailable(err)
 	}
 	snap, err := b.look(ctx)
@@ -60,8 +58,7 @@ func (b *Box) expand(ctx context.Context, id actors.VolumeID, size int64) (actor
 	if err := b.expands.check(id, size, time.Now()); err != nil {
 		return actors.Volume{}, err
 	}
-	words := []string{"/disk/set", "=.id=" + r.id, "=file-size=" + strconv.FormatInt(size, 10)}
-	_, answer := b.run(ctx, b.bulk, conn, command{KindExpand, id, [][]string{words}})
+	answer := b.changeOne(ctx, command{kind: KindExpand, volume: id, seen: snap}, setSize{r.id, size})
 	if fateOf(answer) == unanswered {
 		b.expands.lose(id, size, time.Now())
 	}

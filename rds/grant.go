@@ -5,13 +5,11 @@ package rds
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 // wordForm is what may stand in a value that goes to the box. It holds the ledger's alphabet.
@@ -39,12 +37,7 @@ func (b *Box) Write(ctx context.Context, w actors.Write) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.CommandTimeout)
 	defer cancel()
-	err := b.write(ctx, w)
-	if errors.Is(err, routeros.ErrNotSent) && ctx.Err() == nil {
-		// The session was lost before it took the write: another may do.
-		err = b.write(ctx, w)
-	}
-	if err != nil {
+	if _, err := again(ctx, func() (none, error) { return none{}, b.write(ctx, w) }); err != nil {
 		return fmt.Errorf("write volume %s: %w", w.Volume, err)
 	}
 	return nil
@@ -77,51 +70,51 @@ func (b *Box) checkWrite(w actors.Write) error {
 }
 
 func (b *Box) write(ctx context.Context, w actors.Write) error {
-	l, kind := b.bulk, KindGrant
+	cmd := command{kind: KindGrant, volume: w.Volume}
 	if w.Revoke {
-		l, kind = b.urgent, KindRevoke
+		cmd.kind, cmd.class = KindRevoke, urgent
 	}
-	// The connection comes first: a row's .id holds for a connection that is older than the listing.
-	conn, err := l.session(ctx)
-	if err != nil {
+	// First, so that a box which is away is not asked for a listing too.
+	if err := b.sessions.ready(ctx, cmd.class); err != nil {
 		return unavailable(err)
 	}
-	before, err := b.writable(ctx, w)
+	before, snap, err := b.writable(ctx, w)
 	if err != nil {
 		return err
 	}
-	words := make([][]string, len(w.Rows))
+	cmd.seen = snap
+	changes := make([]change, len(w.Rows))
 	for i, r := range w.Rows {
-		words[i] = setRow(before.id, r)
+		changes[i] = setRow{id: before.id, export: r.Export, nqn: r.NQN, allowHost: r.AllowHost, comment: r.Ledger.String()}
 	}
-	return b.written(ctx, w, before, b.send(ctx, l, conn, command{kind, w.Volume, words}))
+	return b.written(ctx, w, before, b.change(ctx, cmd, changes...))
 }
 
-// writable returns the row to be written, as it is before.
-func (b *Box) writable(ctx context.Context, w actors.Write) (row, error) {
+// writable returns the row to be written, as it is before, and the listing that showed it.
+func (b *Box) writable(ctx context.Context, w actors.Write) (row, *snapshot, error) {
 	snap, err := b.look(ctx)
 	if err != nil {
-		return row{}, err
+		return row{}, nil, err
 	}
 	r, ok, err := b.find(snap, w.Volume)
 	switch {
 	case err != nil:
-		return row{}, err
+		return row{}, nil, err
 	case !ok:
-		return row{}, fmt.Errorf("the box has no disk for it: %w", actors.ErrNotFound)
+		return row{}, nil, fmt.Errorf("the box has no disk for it: %w", actors.ErrNotFound)
 	case r.err != nil:
-		return row{}, r.err
+		return row{}, nil, r.err
 	case !r.ours:
-		return r, nil // the older driver's; whether to take it over is decided elsewhere
+		return r, snap, nil // the older driver's; whether to take it over is decided elsewhere
 	}
 	if err := b.sameCluster(r); err != nil {
-		return row{}, err
+		return row{}, nil, err
 	}
 	first := w.Rows[0].Ledger
 	if r.ledger.Gen > first.Gen || (r.ledger.Gen == first.Gen && r.comment != first.String()) {
-		return row{}, fmt.Errorf("disk %q shows write %d, this is %d and was overtaken: %w", r.slot, r.ledger.Gen, first.Gen, actors.ErrUnavailable)
+		return row{}, nil, fmt.Errorf("disk %q shows write %d, this is %d and was overtaken: %w", r.slot, r.ledger.Gen, first.Gen, actors.ErrUnavailable)
 	}
-	return r, nil
+	return r, snap, nil
 }
 
 // sameCluster refuses a row that is not ours to touch.
@@ -137,26 +130,12 @@ func (b *Box) sameCluster(r row) error {
 	return nil
 }
 
-func setRow(id string, r actors.Row) []string {
-	return []string{
-		"/disk/set", "=.id=" + id, "=nvme-tcp-export=" + yesNo(r.Export), "=nvme-tcp-server-nqn=" + r.NQN,
-		"=nvme-tcp-server-allow-host-name=" + r.AllowHost, "=comment=" + r.Ledger.String(),
-	}
-}
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}
-
 // written judges the answers to a write, and where they do not tell, the row.
-func (b *Box) written(ctx context.Context, w actors.Write, before row, results []routeros.Result) error {
-	last := results[len(results)-1].Err
+func (b *Box) written(ctx context.Context, w actors.Write, before row, answers []answer) error {
+	last := answers[len(answers)-1].err
 	earlier := error(nil) // the answer to the first of two
-	if len(results) > 1 {
-		earlier = results[0].Err
+	if len(answers) > 1 {
+		earlier = answers[0].err
 	}
 	switch {
 	case fateOf(earlier) == unsent || fateOf(last) == unsent:

@@ -83,33 +83,33 @@ func (b *Box) listLoop() {
 	}
 }
 
-// properties are what a listing asks for.
-const properties = "=.proplist=.id,type,slot,disabled,comment,file-path,file-size,size,free,mount-point,state," +
-	"nvme-tcp-export,nvme-tcp-server-port,nvme-tcp-server-nqn,nvme-tcp-server-allow-host-name"
-
 // list lists the file disks, and with them, in one answer, the disks that are mounted: a file disk
 // that is missing proves nothing while its pool is. last is the listing before, if there was one.
 func (b *Box) list(last *snapshot) (*snapshot, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, b.cfg.CommandTimeout)
 	defer cancel()
-	words := []string{"/disk/print", "?type=file", "?mount-point", "?#|", properties}
-	begin := time.Now()
-	var reply routeros.Reply
 	for tries := 0; ; tries++ {
-		conn, err := b.urgent.session(ctx)
-		if err != nil {
-			return nil, err
-		}
-		reply, err = b.run(ctx, b.urgent, conn, command{kind: KindList, words: [][]string{words}})
+		var rows []routeros.Row
+		var began uint64
+		var at time.Time
+		dead := false
+		err := b.on(ctx, command{kind: KindList, class: urgent}, func(ctx context.Context, s session) (err error) {
+			// The session is there already, so it is older than the listing.
+			began, at = b.sessions.tick(), time.Now()
+			rows, err = s.List(ctx)
+			dead = err != nil && s.Err() != nil
+			return err
+		})
 		if err == nil {
-			break
+			snap := newSnapshot(at, rows, last)
+			snap.began = began
+			return snap, nil
 		}
 		// A connection that turns out to be dead when it is used is worth one more try.
-		if conn.Err() == nil || tries > 0 || errors.Is(err, context.DeadlineExceeded) {
-			return nil, err
+		if !dead || tries > 0 || errors.Is(err, context.DeadlineExceeded) {
+			return nil, explain(err)
 		}
 	}
-	return newSnapshot(begin, reply.Re, last), nil
 }
 
 // List returns every row that carries a ledger, of this cluster or another, sorted by ID, from a

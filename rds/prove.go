@@ -22,11 +22,6 @@ func (b *Box) prove(ctx context.Context, w actors.Write, before row) error {
 	if n <= b.proven.Load() {
 		return nil
 	}
-	l := b.urgent
-	conn, err := l.session(ctx)
-	if err != nil {
-		return nil //nolint:nilerr // acknowledged
-	}
 	snap, err := b.look(ctx)
 	if err != nil {
 		return nil //nolint:nilerr // acknowledged
@@ -39,12 +34,9 @@ func (b *Box) prove(ctx context.Context, w actors.Write, before row) error {
 	case !ok || !strings.HasPrefix(comment, after.comment):
 		return nil // somebody else has been here since
 	}
-	words := []string{
-		"/disk/set", "=.id=" + after.id, "=nvme-tcp-export=" + yesNo(before.export), "=nvme-tcp-server-nqn=" + before.volume().NQN,
-		"=nvme-tcp-server-allow-host-name=" + before.allowHost, "=comment=" + before.comment,
-	}
+	restore := setRow{id: after.id, export: before.export, nqn: before.volume().NQN, allowHost: before.allowHost, comment: before.comment}
 	kept := len(after.comment)
-	if _, err := b.run(ctx, l, conn, command{KindRevoke, w.Volume, [][]string{words}}); err != nil {
+	if err := b.changeOne(ctx, command{KindRevoke, w.Volume, urgent, snap}, restore); err != nil {
 		return unresolved(fmt.Errorf("the box keeps %d bytes of a comment, the ledger has %d, and putting the row back failed: %w", kept, n, err))
 	}
 	return unresolved(fmt.Errorf("the box keeps %d bytes of a comment and the ledger has %d, so the row was put back; use shorter node names", kept, n))

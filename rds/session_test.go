@@ -154,12 +154,8 @@ func TestSessionLost(t *testing.T) {
 		if err := b.Write(ctx, write(n+2)); err != nil {
 			t.Fatal(err)
 		}
-		for _, l := range []*lane{b.urgent, b.bulk} {
-			conn, err := l.session(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			conn.Close()
+		for _, m := range b.sessions.all() {
+			m.Close()
 		}
 		if _, err := b.Read(ctx, testVolume); err != nil {
 			t.Fatal(err)
@@ -203,9 +199,16 @@ func TestLoginRefused(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if s := log.String(); !strings.Contains(s, "refuses the login") || strings.Contains(s, testPassword) {
+	if s := log.String(); !strings.Contains(s, "login refused") || !strings.Contains(s, "--rds-password-file") || strings.Contains(s, testPassword) {
 		t.Errorf("log = %s, want the refusal and not the password", s)
 	}
+}
+
+// all returns the sessions that there are.
+func (p *sessionPool) all() []*member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Concat(p.lanes[urgent].members, p.lanes[ordinary].members)
 }
 
 type writerFunc func([]byte) (int, error)
@@ -268,7 +271,7 @@ func TestSilentSession(t *testing.T) {
 			}
 			return do()
 		})
-		b, ctx := f.box(func(cfg *Config) { cfg.InFlight = 1 }), testContext(t)
+		b, ctx := f.box(func(cfg *Config) { cfg.Sessions, cfg.InFlight = 2, 1 }), testContext(t)
 		if err := b.Write(ctx, write(2)); err != nil {
 			t.Fatal(err)
 		}
@@ -416,7 +419,7 @@ func TestHooksAndSpans(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	l := &lane{box: &Box{cfg: Config{MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Second}}}
+	l := &lane{pool: &sessionPool{cfg: Config{MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Second}}}
 	for fails, ms := range []int{0, 100, 200, 400, 800, 1000, 1000} {
 		most := time.Duration(ms) * time.Millisecond
 		for range 100 {
@@ -438,6 +441,9 @@ func TestConfig(t *testing.T) {
 		"no path":  func(c *Config) { c.VolumePaths = nil },
 		"path":     func(c *Config) { c.VolumePaths = []string{"/"} },
 		"timeout":  func(c *Config) { c.CommandTimeout = -1 },
+		"idle":     func(c *Config) { c.IdleTimeout = -1 },
+		"lone":     func(c *Config) { c.Sessions = 1 },
+		"sessions": func(c *Config) { c.Sessions = 17 },
 		"long":     func(c *Config) { c.VolumePaths = []string{"/" + strings.Repeat("x", 200)} },
 		"relative": func(c *Config) { c.VolumePaths = []string{"/raid10/../x"} },
 	} {

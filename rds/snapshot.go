@@ -18,6 +18,7 @@ import (
 // A snapshot is what one listing showed. It does not change.
 type snapshot struct {
 	at      time.Time // when the rows were asked for, or before
+	began   uint64    // the same, by the clock of the sessions
 	volumes map[actors.VolumeID]*row
 	pools   map[string][]pool // by mount point, without slashes
 	ports   map[string]int    // how many rows have the NVMe/TCP port, shown or by their ledger
@@ -111,7 +112,7 @@ func (s *snapshot) poolOf(dir string) (pool, error) {
 	pools := s.pools[at]
 	switch len(pools) {
 	case 0:
-		return pool{}, fmt.Errorf("the box has no disk mounted at %q, which holds %s: %w", at, dir, actors.ErrUnavailable)
+		return pool{}, fmt.Errorf("the box has no disk mounted at %q, which holds %s: mount it, or name another directory (--volume-path, volumePath of the StorageClass): %w", at, dir, actors.ErrUnavailable)
 	case 1:
 	default:
 		return pool{}, fmt.Errorf("the box has %d disks mounted at %q, which holds %s: %w", len(pools), at, dir, actors.ErrUnavailable)

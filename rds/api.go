@@ -1,0 +1,114 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// An apiSession is a session over the RouterOS API. It takes many commands at a time.
+type apiSession struct {
+	*routeros.Client
+	patience time.Duration // how long a command may wait while nothing at all comes
+}
+
+var _ session = (*apiSession)(nil)
+
+// dialAPI connects and logs in. It returns the interface, so that a failure is a nil one.
+func dialAPI(ctx context.Context, cfg Config) (session, error) {
+	password, err := cfg.password()
+	if err != nil {
+		return nil, err
+	}
+	client, err := routeros.Dial(ctx, routeros.Config{
+		Address: cfg.Address, Username: cfg.Username, Password: password, TLS: cfg.TLS,
+		WriteTimeout: cfg.CommandTimeout, DialContext: cfg.DialContext,
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what was tried
+	}
+	return &apiSession{client, cfg.CommandTimeout / 2}, nil
+}
+
+// properties are what a listing asks for.
+const properties = "=.proplist=.id,type,slot,disabled,comment,file-path,file-size,size,free,mount-point,state," +
+	"nvme-tcp-export,nvme-tcp-server-port,nvme-tcp-server-nqn,nvme-tcp-server-allow-host-name"
+
+// List implements session.
+func (s *apiSession) List(ctx context.Context) ([]routeros.Row, error) {
+	r := s.run(ctx, []string{"/disk/print", "?type=file", "?mount-point", "?#|", properties})[0]
+	return r.Reply.Re, r.Err
+}
+
+// Change implements session.
+func (s *apiSession) Change(ctx context.Context, changes ...change) []answer {
+	commands := make([][]string, len(changes))
+	for i, c := range changes {
+		words, err := apiWords(c)
+		if err != nil {
+			return all(len(changes), err)
+		}
+		commands[i] = words
+	}
+	answers := make([]answer, len(changes))
+	for i, r := range s.run(ctx, commands...) {
+		answers[i] = answer{r.Reply.Done.Get("ret"), r.Err}
+	}
+	return answers
+}
+
+// run sends commands. A connection on which nothing came for as long as a command may take is given up:
+// the next command deserves a new one.
+func (s *apiSession) run(ctx context.Context, commands ...[]string) []routeros.Result {
+	begin := time.Now()
+	results := s.RunAll(ctx, commands...)
+	for _, r := range results {
+		if errors.Is(r.Err, context.DeadlineExceeded) && !s.Heard().After(begin) && time.Since(begin) >= s.patience {
+			s.Close()
+			break
+		}
+	}
+	return results
+}
+
+// apiWords returns a change as a sentence.
+func apiWords(c change) ([]string, error) {
+	switch c := c.(type) {
+	case addDisk:
+		// mount-filesystem=no must be in it: the box would mount a guest's file system.
+		return []string{
+			"/disk/add", "=type=file", "=slot=" + c.slot,
+			"=file-path=" + c.file, "=file-size=" + strconv.FormatInt(c.size, 10),
+			"=mount-filesystem=no", "=nvme-tcp-export=no", "=nvme-tcp-server-port=" + strconv.Itoa(int(c.port)),
+			"=nvme-tcp-server-nqn=" + c.nqn, "=comment=" + c.comment,
+		}, nil
+	case setRow:
+		return []string{
+			"/disk/set", "=.id=" + c.id, "=nvme-tcp-export=" + yesNo(c.export), "=nvme-tcp-server-nqn=" + c.nqn,
+			"=nvme-tcp-server-allow-host-name=" + c.allowHost, "=comment=" + c.comment,
+		}, nil
+	case setSize:
+		return []string{"/disk/set", "=.id=" + c.id, "=file-size=" + strconv.FormatInt(c.size, 10)}, nil
+	case endExport:
+		return []string{"/disk/set", "=.id=" + c.id, "=nvme-tcp-export=no"}, nil
+	case removeDisk:
+		return []string{"/disk/remove", "=.id=" + c.id}, nil
+	case removeFile:
+		return []string{"/file/remove", "=numbers=" + c.name}, nil
+	}
+	return nil, fmt.Errorf("%w: a change of type %T is none that the API knows", routeros.ErrNotSent, c)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

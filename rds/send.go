@@ -1,0 +1,123 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// A command is what is sent in one go.
+type command struct {
+	kind   string
+	volume actors.VolumeID
+	class  class
+	// seen is the listing whose .id the command uses, nil where it uses none. It is sent on a session
+	// that is older than the listing: a session that is younger may be with a box that has restarted
+	// since, and numbered its rows anew.
+	seen *snapshot
+}
+
+// errElsewhere is what a command that was not sent wraps where the operation may be tried again at once:
+// its session was lost, or is younger than the listing.
+var errElsewhere = errors.New("it needs another session or a new listing")
+
+// change carries out changes together, within the command deadline. There is one answer for each.
+func (b *Box) change(ctx context.Context, cmd command, changes ...change) []answer {
+	var answers []answer
+	err := b.on(ctx, cmd, func(ctx context.Context, s session) error {
+		answers = s.Change(ctx, changes...)
+		var err error
+		for _, a := range answers {
+			err = errors.Join(err, a.err)
+		}
+		return err
+	})
+	if answers == nil {
+		return all(len(changes), err)
+	}
+	for i, a := range answers {
+		if fateOf(a.err) == unsent && ctx.Err() == nil {
+			answers[i].err = fmt.Errorf("%w: %w", a.err, errElsewhere)
+		}
+	}
+	return answers
+}
+
+// changeOne carries out one change.
+func (b *Box) changeOne(ctx context.Context, cmd command, c change) error {
+	return b.change(ctx, cmd, c)[0].err
+}
+
+// on takes a place on a session and does something there, within the command deadline.
+func (b *Box) on(ctx context.Context, cmd command, do func(context.Context, session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.CommandTimeout)
+	defer cancel()
+	ctx, span := b.cfg.Tracer.Start(ctx, "rds."+cmd.kind, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("server.address", b.cfg.Address)))
+	defer span.End()
+	if cmd.volume != "" {
+		span.SetAttributes(attribute.String("rds_csi.volume.id", string(cmd.volume)))
+	}
+	begin := time.Now()
+	m, err := b.place(ctx, cmd)
+	if errors.Is(err, errElsewhere) {
+		span.AddEvent("the session is younger than the listing")
+		return err
+	}
+	if err == nil {
+		begin = time.Now()
+		span.AddEvent("session taken")
+		span.SetAttributes(attribute.String("rds_csi.session", m.lane))
+		err = do(ctx, m)
+		f := fateOf(err)
+		b.sessions.give(m, f == acknowledged || f == refused)
+	}
+	b.cfg.Hooks.Command(cmd.kind, time.Since(begin), err)
+	if err != nil {
+		span.RecordError(err)
+		span.SetStatus(codes.Error, "command failed")
+	}
+	return err
+}
+
+// place takes a place on a session that may carry the command.
+func (b *Box) place(ctx context.Context, cmd command) (*member, error) {
+	before := ^uint64(0)
+	if cmd.seen != nil {
+		before = cmd.seen.began
+	}
+	m, err := b.sessions.take(ctx, cmd.class, before)
+	if err != nil {
+		return nil, err
+	}
+	if m.born >= before {
+		b.sessions.give(m, false)
+		return nil, fmt.Errorf("%w: %w", routeros.ErrNotSent, errElsewhere)
+	}
+	return m, nil
+}
+
+// none is the result of an operation that has none.
+type none struct{}
+
+// again tries an operation anew that met with errElsewhere: three times in all, since a box whose
+// sessions do not last that long is not to be used.
+func again[T any](ctx context.Context, try func() (T, error)) (T, error) {
+	for n := 1; ; n++ {
+		v, err := try()
+		if n == 3 || !errors.Is(err, errElsewhere) || ctx.Err() != nil {
+			return v, err
+		}
+	}
+}

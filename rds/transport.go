@@ -1,0 +1,89 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// A session is one logged-in connection with the box, whatever the transport. Its methods may be called
+// from any goroutine; how many commands it takes at a time is the pool's affair.
+//
+// Every error of List and of an answer wraps exactly one of routeros.ErrNotSent, routeros.ErrUnanswered
+// and *routeros.Trap: what must be known of a command is whether it may have run.
+type session interface {
+	// List returns the file disks and, in the same answer, the disks that are mounted, with the values
+	// exact, as the API gives them.
+	List(ctx context.Context) ([]routeros.Row, error)
+	// Change carries out changes in their order, sent together with nothing between them, or not at
+	// all. A refused one does not keep those after it from running. There is one answer for each.
+	Change(ctx context.Context, changes ...change) []answer
+	// Done is closed when the session has ended, Err says why, and is nil while it lives.
+	Done() <-chan struct{}
+	Err() error
+	// Close ends the session and what is under way on it, without waiting for the box.
+	Close()
+}
+
+// An answer is what became of a change.
+type answer struct {
+	made string // .id of the row that an addDisk made
+	err  error
+}
+
+// all gives n changes the same answer.
+func all(n int, err error) []answer {
+	answers := make([]answer, n)
+	for i := range answers {
+		answers[i].err = err
+	}
+	return answers
+}
+
+// A change is a command that changes the box: one of the types below. Its values are checked before
+// they get here.
+type change interface{ isChange() }
+
+// addDisk makes a file disk that is not exported and that the box does not mount.
+type addDisk struct {
+	slot    string
+	file    string // with a leading slash
+	size    int64  // bytes
+	port    uint16
+	nqn     string
+	comment string
+}
+
+// setRow writes what grants and revokes write, whole.
+type setRow struct {
+	id        string // .id
+	export    bool
+	nqn       string
+	allowHost string // empty: any host
+	comment   string
+}
+
+// setSize changes the size of a disk.
+type setSize struct {
+	id   string // .id
+	size int64  // bytes
+}
+
+// endExport turns the export of a disk off and leaves all else as it is.
+type endExport struct{ id string }
+
+// removeDisk removes a row; the file stays.
+type removeDisk struct{ id string }
+
+// removeFile removes a file.
+type removeFile struct{ name string } // without a leading slash
+
+func (addDisk) isChange()    {}
+func (setRow) isChange()     {}
+func (setSize) isChange()    {}
+func (endExport) isChange()  {}
+func (removeDisk) isChange() {}
+func (removeFile) isChange() {}
