@@ -184,6 +184,15 @@ func (t *Telemetry) Sessions(address string, open, busy int) {
 	m.sessions.WithLabelValues(address, "busy").Set(float64(busy))
 }
 
+// SessionWait tells how long a command waited for a session with the box, and whether that was because
+// the pool of sessions was full.
+func (t *Telemetry) SessionWait(d time.Duration, full bool) {
+	t.metrics.box.wait.Observe(seconds(d))
+	if full {
+		t.metrics.box.full.Inc()
+	}
+}
+
 // MailboxWait tells how long a request waited before its volume's loop took it.
 func (t *Telemetry) MailboxWait(d time.Duration) { t.metrics.actors.wait.Observe(seconds(d)) }
 

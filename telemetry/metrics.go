@@ -131,7 +131,9 @@ type boxMetrics struct {
 	command    *prometheus.HistogramVec // command, result
 	connection *prometheus.GaugeVec     // address
 	sessions   *prometheus.GaugeVec     // address, state
-	reconnects *prometheus.CounterVec   // status
+	wait       prometheus.Observer
+	full       prometheus.Counter
+	reconnects *prometheus.CounterVec // status
 	reconnect  prometheus.Observer
 	commands   *capped
 	addresses  *capped
@@ -150,6 +152,8 @@ func newBoxMetrics(f promauto.Factory) boxMetrics {
 		connection: f.NewGaugeVec(gauge(ConnectionState, "Whether the box answers: 1 or 0."), []string{"address"}),
 		sessions: f.NewGaugeVec(gauge(Sessions, "Sessions to the box that are open, and of those how many are busy."),
 			[]string{"address", "state"}),
+		wait: f.NewHistogram(histogram(SessionWaitSeconds, "Time that commands waited for a session with the box.", mailboxBuckets)),
+		full: f.NewCounter(counter(SessionsFullTotal, "Commands that found all sessions with the box busy, and no room for another.")),
 		reconnects: counters(f, ReconnectsTotal, "Attempts to connect to a box again.",
 			"status", success, failure),
 		reconnect: f.NewHistogram(histogram(ReconnectSeconds, "Time that attempts to connect to a box again took.", operationBuckets)),

@@ -98,6 +98,8 @@ func callAll(tel *Telemetry) {
 	tel.Reconnect(nil, 2*time.Second)
 	tel.Reconnect(lost, 40*time.Second)
 	tel.Sessions("192.0.2.1:8729", 4, 1)
+	tel.SessionWait(0, false)
+	tel.SessionWait(2*time.Second, true)
 	tel.MailboxWait(3 * time.Millisecond)
 	tel.Joined("publish")
 	tel.Joined("invented")

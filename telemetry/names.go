@@ -46,6 +46,8 @@ const (
 	PanicsTotal        = "rds_csi_actor_panics_total"             //
 	CommandSeconds     = "rds_csi_rds_command_duration_seconds"   // histogram: command, result
 	Sessions           = "rds_csi_rds_sessions"                   // gauge: address, state
+	SessionWaitSeconds = "rds_csi_rds_session_wait_seconds"       // histogram
+	SessionsFullTotal  = "rds_csi_rds_sessions_full_total"        //
 	RequestsTotal      = "rds_csi_grpc_requests_total"            // method, code
 	RequestSeconds     = "rds_csi_grpc_request_duration_seconds"  // histogram: method
 	EventsDroppedTotal = "rds_csi_events_dropped_total"           // cause
@@ -66,6 +68,6 @@ func Names() []string {
 
 		BuildInfo, Leader, Actors, QuarantinedVolumes, UnresolvedVolumes, StaleHeld,
 		QueueDepth, QueueDepthMax, QueueOldestSeconds, MailboxWaitSeconds, JoinedTotal, PanicsTotal,
-		CommandSeconds, Sessions, RequestsTotal, RequestSeconds, EventsDroppedTotal, SpansTotal,
+		CommandSeconds, Sessions, SessionWaitSeconds, SessionsFullTotal, RequestsTotal, RequestSeconds, EventsDroppedTotal, SpansTotal,
 	}
 }
