@@ -32,6 +32,7 @@ type controllerFlags struct {
 	rdsInsecure    bool
 	rdsUser        string
 	rdsPassword    string
+	rdsSessions    int
 	volumePath     string
 	nvmeAddress    string
 	commandTimeout time.Duration
@@ -47,6 +48,7 @@ func (f *controllerFlags) register(fs *flag.FlagSet) {
 	fs.BoolVar(&f.rdsInsecure, "rds-insecure-skip-verify", false, "TLS without checking who answers")
 	fs.StringVar(&f.rdsUser, "rds-user", "", "RouterOS `account`")
 	fs.StringVar(&f.rdsPassword, "rds-password-file", "", "`file` with its password")
+	fs.IntVar(&f.rdsSessions, "rds-sessions", 0, "sessions with the box at most, 2 to 16; 0: 4")
 	fs.StringVar(&f.volumePath, "volume-path", "/raid10", "`directories` on the box for volumes, comma-separated; the first is for StorageClasses that name none")
 	fs.StringVar(&f.nvmeAddress, "nvme-address", "", "`address` where nodes connect; empty: the host of --rds-address")
 	fs.DurationVar(&f.commandTimeout, "command-timeout", 10*time.Second, "deadline of one command to the box, 1s to 1m")
@@ -99,9 +101,12 @@ func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driv
 	if err != nil {
 		return cfg, err
 	}
-	password, err := readSecret(f.rdsPassword)
-	if err != nil {
+	// It is read again at each login; what is wrong with the file should be said at the start.
+	if _, err := readSecret(f.rdsPassword); err != nil {
 		return cfg, err
+	}
+	if n := f.rdsSessions; n != 0 && (n < 2 || n > rds.MaxSessions) {
+		return cfg, usageError{fmt.Errorf("--rds-sessions %d is not between 2 and %d", n, rds.MaxSessions)}
 	}
 	if f.rdsUser == "" {
 		return cfg, usageError{errors.New("--rds-user is missing: name the box's account")}
@@ -110,8 +115,8 @@ func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driv
 		return cfg, err
 	}
 	cfg.box = rds.Config{
-		Address: address, TLS: tlsConfig, Username: f.rdsUser, Password: password,
-		Cluster: cfg.cluster, VolumePaths: paths, CommandTimeout: f.commandTimeout,
+		Address: address, TLS: tlsConfig, Username: f.rdsUser, ReadPassword: func() (string, error) { return readSecret(f.rdsPassword) },
+		Sessions: f.rdsSessions, Cluster: cfg.cluster, VolumePaths: paths, CommandTimeout: f.commandTimeout,
 	}
 	return cfg, nil
 }

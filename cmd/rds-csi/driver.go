@@ -112,7 +112,7 @@ func (d *driver) newBox() (*rds.Box, error) {
 	cfg.Logger = d.cfg.logger
 	cfg.Tracer = d.tel.Tracer("rds")
 	cfg.Hooks = rds.Hooks{
-		Command: d.tel.Command, Reconnect: d.tel.Reconnect,
+		Command: d.tel.Command, Reconnect: d.tel.Reconnect, Sessions: d.tel.Sessions, Wait: d.tel.SessionWait,
 		Connection: func(address string, up bool) {
 			d.tel.Connection(address, up)
 			if up && d.sup != nil {

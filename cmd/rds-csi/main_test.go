@@ -47,6 +47,8 @@ func TestCommandLines(t *testing.T) {
 		{"no cluster", with(controller, "--cluster-id="), 2, "--cluster-id is missing"},
 		{"a malformed cluster", with(controller, "--cluster-id=xyz"), 2, "--cluster-id"},
 		{"too impatient", with(controller, "--command-timeout=1ms"), 2, "--command-timeout"},
+		{"a lone session", with(controller, "--rds-sessions=1"), 2, "--rds-sessions"},
+		{"too many sessions", with(controller, "--rds-sessions=17"), 2, "--rds-sessions"},
 		{"unknown level", with(controller, "--log-level=loud"), 2, "--log-level"},
 		{"unknown format", with(controller, "--log-format=xml"), 2, "--log-format"},
 		{"plain and checked", with(controller, "--rds-plain", "--rds-insecure-skip-verify"), 2, "--rds-plain"},
