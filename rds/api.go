@@ -37,13 +37,9 @@ func dialAPI(ctx context.Context, cfg Config) (session, error) {
 	return &apiSession{client, cfg.CommandTimeout / 2}, nil
 }
 
-// properties are what a listing asks for.
-const properties = "=.proplist=.id,type,slot,disabled,comment,file-path,file-size,size,free,mount-point,state," +
-	"nvme-tcp-export,nvme-tcp-server-port,nvme-tcp-server-nqn,nvme-tcp-server-allow-host-name"
-
 // List implements session.
 func (s *apiSession) List(ctx context.Context) ([]routeros.Row, error) {
-	r := s.run(ctx, []string{"/disk/print", "?type=file", "?mount-point", "?#|", properties})[0]
+	r := s.run(ctx, []string{"/disk/print", "?type=file", "?mount-point", "?#|", "=.proplist=" + properties})[0]
 	return r.Reply.Re, r.Err
 }
 

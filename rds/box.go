@@ -37,7 +37,11 @@ func New(cfg Config) (*Box, error) {
 	b := &Box{cfg: cfg}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	cfg.Hooks.Connection(cfg.Address, false)
-	b.sessions = newPool(b.ctx, cfg, func(ctx context.Context) (session, error) { return dialAPI(ctx, cfg) }, cfg.InFlight)
+	dial, width := dialAPI, cfg.InFlight
+	if cfg.Transport == SSH {
+		dial, width = dialSSH, 1 // RouterOS stalls when several share a connection
+	}
+	b.sessions = newPool(b.ctx, cfg, func(ctx context.Context) (session, error) { return dial(ctx, cfg) }, width)
 	b.listings.wake = make(chan struct{}, 1)
 	b.loops.Go(b.listLoop)
 	return b, nil

@@ -16,6 +16,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/rds-csi/rds-csi/actors"
 )
@@ -25,17 +26,21 @@ const DefaultCommandTimeout = 10 * time.Second
 
 // Config describes a box and how to use it.
 type Config struct {
-	// Address of the RouterOS API, host:port: 8728, or 8729 with TLS.
+	// Transport is how to speak to the box. Zero is API.
+	Transport Transport
+	// Address of the box, host:port: for the API 8728, or 8729 with TLS; for SSH 22.
 	Address string
-	// Username and Password of a RouterOS user with the policies read, write, api and, for the
+	// Username and Password of a RouterOS user with the policies read, write, api or ssh and, for the
 	// removal of files, ftp or what the version asks for.
 	Username string
 	Password string
 	// ReadPassword, if it is not nil, is asked for the password at each login, in place of Password, so
 	// that a changed one needs no restart. It must not block for long.
 	ReadPassword func() (string, error)
-	// TLS is the configuration of TLS; nil means none.
+	// TLS is the configuration of TLS of the API; nil means none.
 	TLS *tls.Config
+	// SSH is what SSH needs besides.
+	SSH SSHConfig
 
 	// Cluster is what ledgers of this cluster record: 12 lower-case hex digits.
 	Cluster string
@@ -47,9 +52,9 @@ type Config struct {
 	// DefaultCommandTimeout.
 	CommandTimeout time.Duration
 	// Sessions is how many sessions there may be, 2 to MaxSessions. A quarter of them, at least one, is
-	// reserved for revokes and reads. Zero means 4.
+	// reserved for revokes and reads. Zero means 4, or 8 for SSH, of which each takes one command at a time.
 	Sessions int
-	// InFlight is how many commands may be under way on one session. Zero means 8.
+	// InFlight is how many commands may be under way on one session of the API. Zero means 8.
 	InFlight int
 	// IdleTimeout is how long a session may be unused before it is closed. One of the reserved and one
 	// of the others are kept. Zero means one minute.
@@ -67,6 +72,25 @@ type Config struct {
 	Logger *slog.Logger
 	// DialContext opens a connection. Nil means TCP.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// A Transport is a way to speak to a box.
+type Transport int
+
+// The transports.
+const (
+	API Transport = iota
+	SSH
+)
+
+// SSHConfig is what SSH needs besides an account. Exactly one of HostKey and KnownHosts is needed.
+type SSHConfig struct {
+	// Signer is the account's key, Ed25519 or RSA of at least 2048 bits; nil means the password alone.
+	Signer ssh.Signer
+	// HostKey is the box's key as in an authorized_keys file, or its fingerprint ("SHA256:…").
+	HostKey string
+	// KnownHosts is the path of a known_hosts file, which is read at each login.
+	KnownHosts string
 }
 
 // MaxSessions is the largest Config.Sessions: RouterOS takes 20 by default, and people need some.
@@ -118,10 +142,27 @@ func checkPath(p string) error {
 	return nil
 }
 
+func (cfg Config) checkTransport() error {
+	switch {
+	case cfg.Transport != API && cfg.Transport != SSH:
+		return fmt.Errorf("transport %d is neither API nor SSH: %w", cfg.Transport, actors.ErrInvalid)
+	case cfg.Transport == API && cfg.SSH != (SSHConfig{}):
+		return fmt.Errorf("settings of SSH beside the API: %w", actors.ErrInvalid)
+	case cfg.Transport == SSH && cfg.TLS != nil:
+		return fmt.Errorf("TLS beside SSH: %w", actors.ErrInvalid)
+	case cfg.Transport == SSH:
+		return cfg.checkSSH()
+	}
+	return nil
+}
+
 // complete returns cfg with its zero values filled in, or ErrInvalid.
 func (cfg Config) complete() (Config, error) {
 	if _, _, err := net.SplitHostPort(cfg.Address); err != nil {
 		return cfg, fmt.Errorf("address of the box %.100q is not host:port: %w", cfg.Address, actors.ErrInvalid)
+	}
+	if err := cfg.checkTransport(); err != nil {
+		return cfg, err
 	}
 	if err := actors.CheckCluster(cfg.Cluster); err != nil {
 		return cfg, err
@@ -140,6 +181,9 @@ func (cfg Config) complete() (Config, error) {
 	}
 	if cfg.Sessions == 0 {
 		cfg.Sessions = 4
+		if cfg.Transport == SSH {
+			cfg.Sessions = 8
+		}
 	}
 	if cfg.Sessions < 2 || cfg.Sessions > MaxSessions {
 		return cfg, fmt.Errorf("%d sessions with the box are not between 2 and %d: %w", cfg.Sessions, MaxSessions, actors.ErrInvalid)

@@ -73,11 +73,11 @@ func (b *Box) deletable(r row) error {
 func (b *Box) remove(ctx context.Context, snap *snapshot, id actors.VolumeID, r row) error {
 	if r.export {
 		// First, so that hosts are gone before their disk is.
-		if err := b.finish(ctx, command{kind: KindExportOff, volume: id, seen: snap}, endExport{r.id}); err != nil {
+		if err := b.finish(ctx, command{kind: KindExportOff, volume: id, seen: snap}, endExport{r.id, guardOf(r)}); err != nil {
 			return fmt.Errorf("turn off the export: %w", err)
 		}
 	}
-	if err := b.finish(ctx, command{kind: KindRemove, volume: id, seen: snap}, removeDisk{r.id}); err != nil {
+	if err := b.finish(ctx, command{kind: KindRemove, volume: id, seen: snap}, removeDisk{r.id, guardOf(r)}); err != nil {
 		return fmt.Errorf("remove the disk: %w", err)
 	}
 	// A file that a disk still uses must not go.

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package rds is a MikroTik ROSE Data Server as the driver uses it: volumes in exact bytes, over the
-// RouterOS API. A [Box] implements actors.Box, and creates, expands and deletes the disks.
+// RouterOS API or over SSH. A [Box] implements actors.Box, and creates, expands and deletes the disks.
 //
 // A volume is a row of /disk with type=file whose file is <volume path>/<volume ID>.img, whatever its
 // slot is called. The ledger in the row's comment says which cluster owns it. A row of another

@@ -56,7 +56,7 @@ func trapText(err error) string {
 }
 
 func saysFull(err error) bool  { return fullText.MatchString(trapText(err)) }
-func saysTaken(err error) bool { return takenText.MatchString(trapText(err)) }
+func saysTaken(err error) bool { return isStale(err) || takenText.MatchString(trapText(err)) }
 
 // saysMissing reports a refusal because the item is not there. A command that the box does not know
 // has the same category.

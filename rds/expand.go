@@ -58,7 +58,7 @@ func (b *Box) expand(ctx context.Context, id actors.VolumeID, size int64) (actor
 	if err := b.expands.check(id, size, time.Now()); err != nil {
 		return actors.Volume{}, err
 	}
-	answer := b.changeOne(ctx, command{kind: KindExpand, volume: id, seen: snap}, setSize{r.id, size})
+	answer := b.changeOne(ctx, command{kind: KindExpand, volume: id, seen: snap}, setSize{r.id, guardOf(r), size})
 	if fateOf(answer) == unanswered {
 		b.expands.lose(id, size, time.Now())
 	}
@@ -89,6 +89,9 @@ func (b *Box) expanded(ctx context.Context, before row, size int64, answer error
 		return actors.Volume{}, unavailable(answer)
 	case unanswered:
 		return actors.Volume{}, unresolved(answer)
+	}
+	if isStale(answer) {
+		return actors.Volume{}, unavailable(answer)
 	}
 	id := before.holds
 	snap, err := b.look(ctx)

@@ -85,7 +85,7 @@ func (b *Box) write(ctx context.Context, w actors.Write) error {
 	cmd.seen = snap
 	changes := make([]change, len(w.Rows))
 	for i, r := range w.Rows {
-		changes[i] = setRow{id: before.id, export: r.Export, nqn: r.NQN, allowHost: r.AllowHost, comment: r.Ledger.String()}
+		changes[i] = setRow{id: before.id, guard: guardOf(before), export: r.Export, nqn: r.NQN, allowHost: r.AllowHost, comment: r.Ledger.String()}
 	}
 	return b.written(ctx, w, before, b.change(ctx, cmd, changes...))
 }
@@ -143,6 +143,9 @@ func (b *Box) written(ctx context.Context, w actors.Write, before row, answers [
 		return unavailable(last)
 	case fateOf(earlier) == unanswered || fateOf(last) == unanswered:
 		return unresolved(fmt.Errorf("%w", firstOf(earlier, last)))
+	case isStale(earlier) || isStale(last):
+		// The guard is before both, so neither was done.
+		return unavailable(firstOf(earlier, last))
 	case earlier == nil && last == nil:
 		return b.prove(ctx, w, before)
 	}

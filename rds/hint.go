@@ -9,6 +9,7 @@ import (
 	"errors"
 	"regexp"
 
+	"github.com/rds-csi/rds-csi/rds/console"
 	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
@@ -59,9 +60,14 @@ func explainConnect(err error, cfg Config) error {
 		untrusty *tls.CertificateVerificationError
 		name     x509.HostnameError
 	)
+	var hostKey *console.HostKeyError
 	switch {
+	case errors.Is(err, routeros.ErrLogin) && cfg.Transport == SSH:
+		return &hint{err, "check --rds-user, --rds-ssh-key-file or --rds-password-file, and that the account's group has the policy ssh"}
 	case errors.Is(err, routeros.ErrLogin):
 		return &hint{err, "check --rds-user, --rds-password-file, and that the account's group has the policy api"}
+	case errors.As(err, &hostKey), errors.Is(err, console.ErrConfig):
+		return &hint{err, "check --rds-ssh-host-key, --rds-ssh-known-hosts and --rds-ssh-key-file"}
 	case errors.As(err, &name):
 		return &hint{err, "the box's certificate is for another name: connect to one that it holds (--rds-address), or give the box one for this address"}
 	case errors.As(err, &untrusty):

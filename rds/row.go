@@ -21,6 +21,7 @@ type row struct {
 	id        string // .id, valid until the box's next start
 	slot      string
 	path      string // of the file, with a leading slash
+	file      string // the same, as the box shows it
 	size      int64  // bytes
 	export    bool
 	disabled  bool
@@ -54,7 +55,7 @@ func absolute(file string) string {
 // parseRow reads the row of a file disk. It returns nil for a disk that holds no volume.
 func parseRow(re routeros.Row) *row {
 	r := row{
-		id: re.Get(".id"), slot: re.Get("slot"), path: absolute(re.Get("file-path")),
+		id: re.Get(".id"), slot: re.Get("slot"), path: absolute(re.Get("file-path")), file: re.Get("file-path"),
 		nqn: re.Get("nvme-tcp-server-nqn"), allowHost: re.Get("nvme-tcp-server-allow-host-name"), comment: re.Get("comment"),
 	}
 	var ok bool

@@ -29,7 +29,7 @@ type command struct {
 }
 
 // errElsewhere is what a command that was not sent wraps where the operation may be tried again at once:
-// its session was lost, or is younger than the listing.
+// its session was lost, or is younger than the listing, or the row has changed since.
 var errElsewhere = errors.New("it needs another session or a new listing")
 
 // change carries out changes together, within the command deadline. There is one answer for each.
@@ -47,7 +47,7 @@ func (b *Box) change(ctx context.Context, cmd command, changes ...change) []answ
 		return all(len(changes), err)
 	}
 	for i, a := range answers {
-		if fateOf(a.err) == unsent && ctx.Err() == nil {
+		if (fateOf(a.err) == unsent || isStale(a.err)) && ctx.Err() == nil {
 			answers[i].err = fmt.Errorf("%w: %w", a.err, errElsewhere)
 		}
 	}
@@ -111,8 +111,8 @@ func (b *Box) place(ctx context.Context, cmd command) (*member, error) {
 // none is the result of an operation that has none.
 type none struct{}
 
-// again tries an operation anew that met with errElsewhere: three times in all, since a box whose
-// sessions do not last that long is not to be used.
+// again tries an operation anew that met with errElsewhere: three times in all, since a box whose sessions
+// do not last that long, or on which somebody else keeps changing the row, is not to be used.
 func again[T any](ctx context.Context, try func() (T, error)) (T, error) {
 	for n := 1; ; n++ {
 		v, err := try()

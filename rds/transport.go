@@ -43,6 +43,10 @@ func all(n int, err error) []answer {
 	return answers
 }
 
+// properties are what a listing asks for.
+const properties = ".id,type,slot,disabled,comment,file-path,file-size,size,free,mount-point,state," +
+	"nvme-tcp-export,nvme-tcp-server-port,nvme-tcp-server-nqn,nvme-tcp-server-allow-host-name"
+
 // A change is a command that changes the box: one of the types below. Its values are checked before
 // they get here.
 type change interface{ isChange() }
@@ -57,9 +61,21 @@ type addDisk struct {
 	comment string
 }
 
+// A guard is what a row showed when it was listed. A transport that can compare it on the box changes
+// nothing where it does not hold any more: an earlier write has landed late, or the rows are numbered
+// anew.
+type guard struct {
+	file    string // as the box shows it
+	comment string
+	ours    bool // the comment is a ledger
+}
+
+func guardOf(r row) guard { return guard{r.file, r.comment, r.ours} }
+
 // setRow writes what grants and revokes write, whole.
 type setRow struct {
 	id        string // .id
+	guard     guard  // of several changes of a row, that of the first counts
 	export    bool
 	nqn       string
 	allowHost string // empty: any host
@@ -68,15 +84,22 @@ type setRow struct {
 
 // setSize changes the size of a disk.
 type setSize struct {
-	id   string // .id
-	size int64  // bytes
+	id    string // .id
+	guard guard
+	size  int64 // bytes
 }
 
 // endExport turns the export of a disk off and leaves all else as it is.
-type endExport struct{ id string }
+type endExport struct {
+	id    string // .id
+	guard guard
+}
 
 // removeDisk removes a row; the file stays.
-type removeDisk struct{ id string }
+type removeDisk struct {
+	id    string // .id
+	guard guard
+}
 
 // removeFile removes a file.
 type removeFile struct{ name string } // without a leading slash

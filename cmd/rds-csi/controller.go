@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/rds-csi/rds-csi/rds"
+	"github.com/rds-csi/rds-csi/rds/console"
 )
 
 // controllerFlags are those of rds-csi controller.
@@ -27,12 +28,16 @@ type controllerFlags struct {
 	nodes          string
 	rdsAddress     string
 	rdsAliases     string
+	rdsTransport   string
 	rdsPlain       bool
 	rdsCAFile      string
 	rdsInsecure    bool
 	rdsUser        string
 	rdsPassword    string
 	rdsSessions    int
+	sshKeyFile     string
+	sshHostKey     string
+	sshKnownHosts  string
 	volumePath     string
 	nvmeAddress    string
 	commandTimeout time.Duration
@@ -41,14 +46,18 @@ type controllerFlags struct {
 func (f *controllerFlags) register(fs *flag.FlagSet) {
 	f.commonFlags.register(fs, ":9809")
 	fs.StringVar(&f.nodes, "nodes", "", "the `nodes` that exist, comma-separated, where there is no Kubernetes")
-	fs.StringVar(&f.rdsAddress, "rds-address", "", "the box, `host[:port]`; the port is 8729, or 8728 with --rds-plain")
+	fs.StringVar(&f.rdsAddress, "rds-address", "", "the box, `host[:port]`; the port is 8729, or 8728 with --rds-plain, or 22 with --rds-transport=ssh")
+	fs.StringVar(&f.rdsTransport, "rds-transport", "api", "how to speak to the box: api or ssh")
 	fs.StringVar(&f.rdsAliases, "rds-aliases", "", "other `addresses` of the same box that StorageClasses and older volumes name, comma-separated, as after it was renumbered")
 	fs.BoolVar(&f.rdsPlain, "rds-plain", false, "the API without TLS: password and commands cross the network readable")
 	fs.StringVar(&f.rdsCAFile, "rds-ca-file", "", "`file` of PEM certificates that may have signed the box's; empty: the system's")
 	fs.BoolVar(&f.rdsInsecure, "rds-insecure-skip-verify", false, "TLS without checking who answers")
 	fs.StringVar(&f.rdsUser, "rds-user", "", "RouterOS `account`")
 	fs.StringVar(&f.rdsPassword, "rds-password-file", "", "`file` with its password")
-	fs.IntVar(&f.rdsSessions, "rds-sessions", 0, "sessions with the box at most, 2 to 16; 0: 4")
+	fs.StringVar(&f.sshKeyFile, "rds-ssh-key-file", "", "`file` with the account's private key in PEM, Ed25519 or RSA; empty: the password alone")
+	fs.StringVar(&f.sshHostKey, "rds-ssh-host-key", "", "the box's host `key`, as \"ssh-ed25519 AAAA...\" or \"SHA256:...\"")
+	fs.StringVar(&f.sshKnownHosts, "rds-ssh-known-hosts", "", "`file` of host keys in the form of known_hosts, in place of --rds-ssh-host-key")
+	fs.IntVar(&f.rdsSessions, "rds-sessions", 0, "sessions with the box at most, 2 to 16; 0: 4, or 8 with --rds-transport=ssh")
 	fs.StringVar(&f.volumePath, "volume-path", "/raid10", "`directories` on the box for volumes, comma-separated; the first is for StorageClasses that name none")
 	fs.StringVar(&f.nvmeAddress, "nvme-address", "", "`address` where nodes connect; empty: the host of --rds-address")
 	fs.DurationVar(&f.commandTimeout, "command-timeout", 10*time.Second, "deadline of one command to the box, 1s to 1m")
@@ -97,17 +106,6 @@ func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driv
 	if f.rdsAliases != "" {
 		cfg.boxAliases = strings.Split(f.rdsAliases, ",")
 	}
-	tlsConfig, err := f.tls(host)
-	if err != nil {
-		return cfg, err
-	}
-	// It is read again at each login; what is wrong with the file should be said at the start.
-	if _, err := readSecret(f.rdsPassword); err != nil {
-		return cfg, err
-	}
-	if n := f.rdsSessions; n != 0 && (n < 2 || n > rds.MaxSessions) {
-		return cfg, usageError{fmt.Errorf("--rds-sessions %d is not between 2 and %d", n, rds.MaxSessions)}
-	}
 	if f.rdsUser == "" {
 		return cfg, usageError{errors.New("--rds-user is missing: name the box's account")}
 	}
@@ -115,19 +113,71 @@ func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driv
 		return cfg, err
 	}
 	cfg.box = rds.Config{
-		Address: address, TLS: tlsConfig, Username: f.rdsUser, ReadPassword: func() (string, error) { return readSecret(f.rdsPassword) },
+		Address: address, Username: f.rdsUser, ReadPassword: func() (string, error) { return readSecret(f.rdsPassword) },
 		Sessions: f.rdsSessions, Cluster: cfg.cluster, VolumePaths: paths, CommandTimeout: f.commandTimeout,
+	}
+	return cfg, f.sessions(&cfg.box, host)
+}
+
+// sessions checks the flags about sessions with the box and puts them into its configuration.
+func (f *controllerFlags) sessions(box *rds.Config, host string) (err error) {
+	// It is read again at each login; what is wrong with the file should be said at the start.
+	if _, err := readSecret(f.rdsPassword); err != nil {
+		return err
+	}
+	if n := f.rdsSessions; n != 0 && (n < 2 || n > rds.MaxSessions) {
+		return usageError{fmt.Errorf("--rds-sessions %d is not between 2 and %d", n, rds.MaxSessions)}
+	}
+	switch f.rdsTransport {
+	case "api":
+		if f.sshKeyFile != "" || f.sshHostKey != "" || f.sshKnownHosts != "" {
+			return usageError{errors.New("--rds-ssh-key-file, --rds-ssh-host-key and --rds-ssh-known-hosts are for --rds-transport=ssh")}
+		}
+		box.TLS, err = f.tls(host)
+		return err
+	case "ssh":
+		box.Transport = rds.SSH
+		box.SSH, err = f.ssh()
+		return err
+	}
+	return usageError{fmt.Errorf("--rds-transport %.32q is not one of api, ssh", f.rdsTransport)}
+}
+
+// ssh returns the settings of SSH. What the host key is made of is checked where it is used.
+func (f *controllerFlags) ssh() (rds.SSHConfig, error) {
+	cfg := rds.SSHConfig{HostKey: f.sshHostKey, KnownHosts: f.sshKnownHosts}
+	if f.rdsPlain || f.rdsCAFile != "" || f.rdsInsecure {
+		return cfg, usageError{errors.New("--rds-transport=ssh excludes --rds-plain, --rds-ca-file and --rds-insecure-skip-verify")}
+	}
+	if (cfg.HostKey == "") == (cfg.KnownHosts == "") {
+		return cfg, usageError{errors.New("--rds-transport=ssh takes one of --rds-ssh-host-key and --rds-ssh-known-hosts, so that the box can be told from another")}
+	}
+	if f.sshKeyFile == "" {
+		if f.rdsPassword == "" {
+			return cfg, usageError{errors.New("--rds-transport=ssh takes --rds-ssh-key-file, --rds-password-file, or both")}
+		}
+		return cfg, nil
+	}
+	pem, err := os.ReadFile(f.sshKeyFile)
+	if err != nil {
+		return cfg, fmt.Errorf("read --rds-ssh-key-file: %w", err)
+	}
+	if cfg.Signer, err = console.ParseKey(pem, nil); err != nil {
+		return cfg, usageError{fmt.Errorf("--rds-ssh-key-file %s: %w", f.sshKeyFile, err)}
 	}
 	return cfg, nil
 }
 
-// boxAddress returns the box's host alone, and with the port of its API.
+// boxAddress returns the box's host alone, and with the port of its API, or of SSH.
 func (f *controllerFlags) boxAddress() (host, address string, err error) {
 	if f.rdsAddress == "" {
 		return "", "", usageError{errors.New("--rds-address is missing: name the box, host or host:port")}
 	}
 	port := "8729"
-	if f.rdsPlain {
+	switch {
+	case f.rdsTransport == "ssh":
+		port = "22"
+	case f.rdsPlain:
 		port = "8728"
 	}
 	host = strings.Trim(f.rdsAddress, "[]")

@@ -5,6 +5,8 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"io"
@@ -19,6 +21,7 @@ import (
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"golang.org/x/crypto/ssh"
 )
 
 // A lockedLog is a log that may be written while it is read.
@@ -40,10 +43,36 @@ func (l *lockedLog) String() string {
 }
 
 // TestNoSecretIsTold runs a controller with a wrong password, and after it was mended in its file with the
-// right one. Neither is in the log, in an error, in a trace or in a metric.
+// right one. Neither is in the log, in an error, in a trace or in a metric, nor is anything of a private key.
 func TestNoSecretIsTold(t *testing.T) {
-	const wrong = "not-the-s3cret-of-the-box"
 	box := startBox(t, t.TempDir(), "127.0.0.1:0")
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "key")
+	text := pem.EncodeToMemory(block)
+	if err := os.WriteFile(key, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The wrong password holds the right one.
+	secrets := append([]string{testPassword}, strings.Split(strings.TrimSpace(string(text)), "\n")[1:]...)
+	t.Run("api", func(t *testing.T) {
+		noSecretIsTold(t, secrets, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a02", "--rds-address="+box.APIAddr(), "--rds-plain")
+	})
+	t.Run("ssh", func(t *testing.T) {
+		// The key is nobody's, so that the password is asked for.
+		noSecretIsTold(t, secrets, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a03", "--rds-address="+box.SSHAddr(), "--rds-transport=ssh",
+			"--rds-ssh-host-key="+ssh.FingerprintSHA256(box.HostKey()), "--rds-ssh-key-file="+key)
+	})
+}
+
+func noSecretIsTold(t *testing.T, secrets []string, volume string, flags ...string) {
+	const wrong = "not-the-s3cret-of-the-box"
 	dir := t.TempDir()
 	file := filepath.Join(dir, "password")
 	write := func(password string) {
@@ -57,10 +86,10 @@ func TestNoSecretIsTold(t *testing.T) {
 	var f controllerFlags
 	fs := flag.NewFlagSet("controller", flag.ContinueOnError)
 	f.register(fs)
-	if err := parse(fs, []string{
-		"--kubernetes=false", "--rds-address=" + box.APIAddr(), "--rds-plain", "--rds-user=" + testUser, "--rds-password-file=" + file,
-		"--endpoint=" + p.endpoint, "--http-address=127.0.0.1:0", "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s",
-	}, io.Discard); err != nil {
+	if err := parse(fs, append(flags,
+		"--kubernetes=false", "--rds-user="+testUser, "--rds-password-file="+file, "--endpoint="+p.endpoint,
+		"--http-address=127.0.0.1:0", "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s",
+	), io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	var log lockedLog
@@ -80,7 +109,6 @@ func TestNoSecretIsTold(t *testing.T) {
 	go func() { over <- d.Run(ctx) }()
 	p.dial(t)
 
-	const volume = "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a02"
 	_, refused := p.controller.CreateVolume(ctx, &csipb.CreateVolumeRequest{
 		Name: volume, CapacityRange: &csipb.CapacityRange{RequiredBytes: 1 << 30}, VolumeCapabilities: []*csipb.VolumeCapability{sharedBlock()},
 	})
@@ -110,9 +138,10 @@ func TestNoSecretIsTold(t *testing.T) {
 		if len(text) < 20 {
 			t.Errorf("%s is %q: nothing to search", what, text)
 		}
-		// The wrong one holds the right one.
-		if strings.Contains(text, testPassword) {
-			t.Errorf("%s tells a password:\n%s", what, text)
+		for _, secret := range secrets {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s tells a secret:\n%s", what, text)
+			}
 		}
 	}
 }

@@ -1,0 +1,184 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/console"
+	"github.com/rds-csi/rds-csi/rds/routeros"
+)
+
+// An sshSession is a session over SSH. It takes one command at a time. What it writes is guarded: the box
+// compares the row with what the listing showed before it changes anything.
+type sshSession struct {
+	*console.Client
+}
+
+var _ session = sshSession{}
+
+// dialSSH connects and logs in.
+func dialSSH(ctx context.Context, cfg Config) (session, error) {
+	settings, err := cfg.console()
+	if err != nil {
+		return nil, err
+	}
+	client, err := console.Dial(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	return sshSession{client}, nil
+}
+
+// console returns the settings of the SSH client.
+func (cfg Config) console() (console.Config, error) {
+	password, err := cfg.password()
+	if err != nil {
+		return console.Config{}, err
+	}
+	return console.Config{
+		Address: cfg.Address, Username: cfg.Username, Password: password, Signer: cfg.SSH.Signer,
+		HostKey: cfg.SSH.HostKey, KnownHosts: cfg.SSH.KnownHosts,
+		DialTimeout: cfg.CommandTimeout, CommandTimeout: cfg.CommandTimeout,
+		DialContext: cfg.DialContext, Logger: cfg.Logger,
+	}, nil
+}
+
+// checkSSH reports actors.ErrInvalid for settings of SSH that cannot be used. The client tells before it
+// connects, and here it never does.
+func (cfg Config) checkSSH() error {
+	settings, err := cfg.console()
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, actors.ErrInvalid)
+	}
+	nowhere := errors.New("the settings can be used")
+	settings.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, nowhere }
+	client, err := console.Dial(context.Background(), settings)
+	switch {
+	case err == nil:
+		client.Close() // cannot be
+	case errors.Is(err, console.ErrConfig):
+		return fmt.Errorf("%w: %w", explainConnect(err, cfg), actors.ErrInvalid)
+	}
+	return nil
+}
+
+// List implements session.
+func (s sshSession) List(ctx context.Context) ([]routeros.Row, error) {
+	rows, err := s.Print(ctx, console.List{
+		Menu: "/disk", Properties: strings.Split(properties, ","),
+		Any: []console.Condition{{Property: "type", Value: "file"}, {Property: "mount-point", Op: console.Present}},
+	})
+	s.notice(err)
+	return rows, err
+}
+
+// notice closes a session whose connection turned out to have ended: it shows in the error of a command
+// a little before the client has found out, and nobody else should be given the session meanwhile.
+func (s sshSession) notice(err error) {
+	if errors.Is(err, io.EOF) {
+		s.Close()
+	}
+}
+
+// Change implements session. Rows that are written one after the other are one statement, of which the
+// second part does not run where the first was refused.
+func (s sshSession) Change(ctx context.Context, changes ...change) []answer {
+	var statements []console.Statement
+	var sizes []int // of the statements, in changes
+	for i := 0; i < len(changes); {
+		st, n, err := statement(changes[i:])
+		if err != nil {
+			return all(len(changes), err)
+		}
+		statements, sizes = append(statements, st), append(sizes, n)
+		i += n
+	}
+	answers := make([]answer, 0, len(changes))
+	for i, r := range s.Batch(ctx, statements...) {
+		s.notice(r.Err)
+		for n := range sizes[i] {
+			if n < r.Steps {
+				answers = append(answers, answer{})
+				continue
+			}
+			answers = append(answers, answer{r.Value, r.Err})
+		}
+	}
+	return answers
+}
+
+// statement returns the statement with which changes begin, and how many of them it is.
+func statement(changes []change) (console.Statement, int, error) {
+	set := func(id string, g guard, name, value string) console.Set {
+		return console.Set{Menu: "/disk", ID: id, Guards: g.conditions(), Changes: [][]console.Property{{{Name: name, Value: value}}}}
+	}
+	switch c := changes[0].(type) {
+	case addDisk:
+		return addStatement(c), 1, nil
+	case setRow:
+		st := console.Set{Menu: "/disk", ID: c.id, Guards: c.guard.conditions()}
+		for _, next := range changes[:min(2, len(changes))] {
+			r, ok := next.(setRow)
+			if !ok || r.id != c.id {
+				break
+			}
+			st.Changes = append(st.Changes, rowProperties(r))
+		}
+		return st, len(st.Changes), nil
+	case setSize:
+		return set(c.id, c.guard, "file-size", strconv.FormatInt(c.size, 10)), 1, nil
+	case endExport:
+		return set(c.id, c.guard, "nvme-tcp-export", "no"), 1, nil
+	case removeDisk:
+		return console.Remove{Menu: "/disk", ID: c.id, Guards: c.guard.conditions()}, 1, nil
+	case removeFile:
+		return console.RemoveFile{Name: c.name}, 1, nil
+	}
+	return nil, 0, fmt.Errorf("%w: a change of type %T is none that the console knows", routeros.ErrNotSent, changes[0])
+}
+
+func rowProperties(r setRow) []console.Property {
+	return []console.Property{
+		{Name: "nvme-tcp-export", Value: yesNo(r.export)},
+		{Name: "nvme-tcp-server-nqn", Value: r.nqn},
+		{Name: "nvme-tcp-server-allow-host-name", Value: r.allowHost},
+		{Name: "comment", Value: r.comment},
+	}
+}
+
+// addStatement makes a disk, unless there is a row of its file: an add that comes late must not make
+// another.
+func addStatement(c addDisk) console.Add {
+	return console.Add{
+		Menu: "/disk",
+		Properties: []console.Property{
+			{Name: "type", Value: "file"}, {Name: "slot", Value: c.slot}, {Name: "file-path", Value: c.file},
+			{Name: "file-size", Value: strconv.FormatInt(c.size, 10)}, {Name: "mount-filesystem", Value: "no"},
+			{Name: "nvme-tcp-export", Value: "no"}, {Name: "nvme-tcp-server-port", Value: strconv.Itoa(int(c.port))},
+			{Name: "nvme-tcp-server-nqn", Value: c.nqn}, {Name: "comment", Value: c.comment},
+		},
+		Unless: []console.Condition{{Property: "file-path", Value: c.file}},
+	}
+}
+
+// conditions returns the guard as the console compares it. A comment that is no ledger may hold what no
+// script may; that it still is none is what matters.
+func (g guard) conditions() []console.Condition {
+	comment := console.Condition{Property: "comment", Op: console.BeginsNot, Value: "rds-csi."}
+	if g.ours {
+		comment = console.Condition{Property: "comment", Value: g.comment}
+	}
+	return []console.Condition{{Property: "file-path", Value: g.file}, comment}
+}
+
+// isStale reports a change that the box did not make since the row was not as the listing showed it.
+func isStale(err error) bool { return errors.Is(err, console.ErrStale) }
