@@ -45,17 +45,26 @@ func (s *apiSession) List(ctx context.Context) ([]routeros.Row, error) {
 
 // Change implements session.
 func (s *apiSession) Change(ctx context.Context, changes ...change) []answer {
-	commands := make([][]string, len(changes))
+	var commands [][]string
+	ends := make([]int, len(changes)) // of each change's commands
 	for i, c := range changes {
 		words, err := apiWords(c)
 		if err != nil {
 			return all(len(changes), err)
 		}
-		commands[i] = words
+		commands = append(commands, words...)
+		ends[i] = len(commands)
 	}
+	results := s.run(ctx, commands...)
 	answers := make([]answer, len(changes))
-	for i, r := range s.run(ctx, commands...) {
-		answers[i] = answer{r.Reply.Done.Get("ret"), r.Err}
+	begin := 0
+	for i, end := range ends {
+		last := results[end-1]
+		answers[i] = answer{made: last.Reply.Done.Get("ret"), err: last.Err}
+		if begin < end-1 {
+			answers[i].first = results[begin].Err
+		}
+		begin = end
 	}
 	return answers
 }
@@ -74,30 +83,34 @@ func (s *apiSession) run(ctx context.Context, commands ...[]string) []routeros.R
 	return results
 }
 
-// apiWords returns a change as a sentence.
-func apiWords(c change) ([]string, error) {
+// apiWords returns a change as sentences.
+func apiWords(c change) ([][]string, error) {
 	switch c := c.(type) {
 	case addDisk:
 		// mount-filesystem=no must be in it: the box would mount a guest's file system.
-		return []string{
+		return [][]string{{
 			"/disk/add", "=type=file", "=slot=" + c.slot,
 			"=file-path=" + c.file, "=file-size=" + strconv.FormatInt(c.size, 10),
 			"=mount-filesystem=no", "=nvme-tcp-export=no", "=nvme-tcp-server-port=" + strconv.Itoa(int(c.port)),
 			"=nvme-tcp-server-nqn=" + c.nqn, "=comment=" + c.comment,
-		}, nil
-	case setRow:
-		return []string{
-			"/disk/set", "=.id=" + c.id, "=nvme-tcp-export=" + yesNo(c.export), "=nvme-tcp-server-nqn=" + c.nqn,
-			"=nvme-tcp-server-allow-host-name=" + c.allowHost, "=comment=" + c.comment,
-		}, nil
+		}}, nil
+	case setRows:
+		var sentences [][]string
+		for _, r := range c.rows {
+			sentences = append(sentences, []string{
+				"/disk/set", "=.id=" + c.id, "=nvme-tcp-export=" + yesNo(r.export), "=nvme-tcp-server-nqn=" + r.nqn,
+				"=nvme-tcp-server-allow-host-name=" + r.allowHost, "=comment=" + r.comment,
+			})
+		}
+		return sentences, nil
 	case setSize:
-		return []string{"/disk/set", "=.id=" + c.id, "=file-size=" + strconv.FormatInt(c.size, 10)}, nil
+		return [][]string{{"/disk/set", "=.id=" + c.id, "=file-size=" + strconv.FormatInt(c.size, 10)}}, nil
 	case endExport:
-		return []string{"/disk/set", "=.id=" + c.id, "=nvme-tcp-export=no"}, nil
+		return [][]string{{"/disk/set", "=.id=" + c.id, "=nvme-tcp-export=no"}}, nil
 	case removeDisk:
-		return []string{"/disk/remove", "=.id=" + c.id}, nil
+		return [][]string{{"/disk/remove", "=.id=" + c.id}}, nil
 	case removeFile:
-		return []string{"/file/remove", "=numbers=" + c.name}, nil
+		return [][]string{{"/file/remove", "=numbers=" + c.name}}, nil
 	}
 	return nil, fmt.Errorf("%w: a change of type %T is none that the API knows", routeros.ErrNotSent, c)
 }

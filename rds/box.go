@@ -16,10 +16,12 @@ import (
 type Box struct {
 	cfg      Config
 	sessions *sessionPool
-	listings listings
-	ports    reservations
-	expands  expands
-	proven   atomic.Int64 // length of the longest comment that the box was seen to keep
+	// gatherings send changes together, by class; nil where each goes by itself.
+	gatherings []*gathering
+	listings   listings
+	ports      reservations
+	expands    expands
+	proven     atomic.Int64 // length of the longest comment that the box was seen to keep
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -34,17 +36,25 @@ func New(cfg Config) (*Box, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure box: %w", err)
 	}
+	if cfg.Transport == SSH {
+		// One command at a time: RouterOS stalls when several share a connection.
+		return newWith(cfg, dialSSH, 1, true), nil
+	}
+	return newWith(cfg, dialAPI, cfg.InFlight, false), nil
+}
+
+// newWith returns a Box with sessions of a kind. gather says that changes which wait are sent together.
+func newWith(cfg Config, dial func(context.Context, Config) (session, error), width int, gather bool) *Box {
 	b := &Box{cfg: cfg}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	cfg.Hooks.Connection(cfg.Address, false)
-	dial, width := dialAPI, cfg.InFlight
-	if cfg.Transport == SSH {
-		dial, width = dialSSH, 1 // RouterOS stalls when several share a connection
-	}
 	b.sessions = newPool(b.ctx, cfg, func(ctx context.Context) (session, error) { return dial(ctx, cfg) }, width)
+	if gather {
+		b.gatherings = []*gathering{ordinary: {b: b}, urgent: {b: b}}
+	}
 	b.listings.wake = make(chan struct{}, 1)
 	b.loops.Go(b.listLoop)
-	return b, nil
+	return b
 }
 
 // Close ends the sessions and waits for the box's goroutines. Commands under way fail. It may be

@@ -54,7 +54,7 @@ func (b *Box) create(ctx context.Context, spec actors.Spec) (actors.Volume, erro
 
 	spec.Ledger.Port = port.port
 	m := making{b: b, spec: spec, port: port.port, path: filePath(spec.VolumePath, spec.ID)}
-	a := b.change(ctx, command{kind: KindCreate, volume: spec.ID}, m.add())[0]
+	a := b.change(ctx, command{kind: KindCreate, volume: spec.ID}, m.add())
 	m.answer, m.made = a.err, a.made
 	return m.conclude(ctx)
 }

@@ -92,7 +92,7 @@ func (b *Box) remove(ctx context.Context, snap *snapshot, id actors.VolumeID, r 
 
 // finish carries out a change that may find its work done: "no such item" is a success.
 func (b *Box) finish(ctx context.Context, cmd command, c change) error {
-	err := b.changeOne(ctx, cmd, c)
+	err := b.change(ctx, cmd, c).err
 	switch fateOf(err) {
 	case acknowledged:
 		return nil
@@ -112,7 +112,7 @@ func (b *Box) finish(ctx context.Context, cmd command, c change) error {
 func (b *Box) removeFile(ctx context.Context, id actors.VolumeID, file string) error {
 	name := strings.TrimPrefix(file, "/") // /file knows no leading slash
 	for range 3 {
-		err := b.changeOne(ctx, command{kind: KindRemoveFile, volume: id}, removeFile{name})
+		err := b.change(ctx, command{kind: KindRemoveFile, volume: id}, removeFile{name}).err
 		switch f := fateOf(err); {
 		case f == unsent:
 			return fmt.Errorf("remove file %s: %w", name, unavailable(err))

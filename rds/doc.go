@@ -19,7 +19,8 @@
 // but itself. A quarter of the sessions are reserved for reads and revokes, so that no storm of grants
 // can hold these up; of the others each gets its turn. Sessions are made while somebody waits and closed
 // when nobody uses them; one on which the box stays silent past a command's deadline is given up, and
-// the others go on. Listings are shared: all who ask while one runs get the next one, together. A row's
+// the others go on. Over SSH, changes that wait for a session go together in one script, each guarded and
+// with an answer of its own. Listings are shared: all who ask while one runs get the next one, together. A row's
 // .id is used only on a session that is older than the listing that told it, since a reboot may number
 // the rows anew.
 //

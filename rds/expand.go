@@ -58,7 +58,7 @@ func (b *Box) expand(ctx context.Context, id actors.VolumeID, size int64) (actor
 	if err := b.expands.check(id, size, time.Now()); err != nil {
 		return actors.Volume{}, err
 	}
-	answer := b.changeOne(ctx, command{kind: KindExpand, volume: id, seen: snap}, setSize{r.id, guardOf(r), size})
+	answer := b.change(ctx, command{kind: KindExpand, volume: id, seen: snap}, setSize{r.id, guardOf(r), size}).err
 	if fateOf(answer) == unanswered {
 		b.expands.lose(id, size, time.Now())
 	}

@@ -83,11 +83,11 @@ func (b *Box) write(ctx context.Context, w actors.Write) error {
 		return err
 	}
 	cmd.seen = snap
-	changes := make([]change, len(w.Rows))
+	rows := make([]rowValues, len(w.Rows))
 	for i, r := range w.Rows {
-		changes[i] = setRow{id: before.id, guard: guardOf(before), export: r.Export, nqn: r.NQN, allowHost: r.AllowHost, comment: r.Ledger.String()}
+		rows[i] = rowValues{r.Export, r.NQN, r.AllowHost, r.Ledger.String()}
 	}
-	return b.written(ctx, w, before, b.change(ctx, cmd, changes...))
+	return b.written(ctx, w, before, b.change(ctx, cmd, setRows{before.id, guardOf(before), rows}))
 }
 
 // writable returns the row to be written, as it is before, and the listing that showed it.
@@ -131,11 +131,11 @@ func (b *Box) sameCluster(r row) error {
 }
 
 // written judges the answers to a write, and where they do not tell, the row.
-func (b *Box) written(ctx context.Context, w actors.Write, before row, answers []answer) error {
-	last := answers[len(answers)-1].err
+func (b *Box) written(ctx context.Context, w actors.Write, before row, a answer) error {
+	last := a.err
 	earlier := error(nil) // the answer to the first of two
-	if len(answers) > 1 {
-		earlier = answers[0].err
+	if len(w.Rows) > 1 {
+		earlier = a.first
 	}
 	switch {
 	case fateOf(earlier) == unsent || fateOf(last) == unsent:

@@ -93,12 +93,15 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 		var began uint64
 		var at time.Time
 		dead := false
-		err := b.on(ctx, command{kind: KindList, class: urgent}, func(ctx context.Context, s session) (err error) {
-			// The session is there already, so it is older than the listing.
-			began, at = b.sessions.tick(), time.Now()
-			rows, err = s.List(ctx)
-			dead = err != nil && s.Err() != nil
-			return err
+		cmd := command{kind: KindList, class: urgent}
+		err := b.observe(ctx, cmd, func(ctx context.Context, sent func(*member)) error {
+			return b.on(ctx, cmd, sent, func(s session) (err error) {
+				// The session is there already, so it is older than the listing.
+				began, at = b.sessions.tick(), time.Now()
+				rows, err = s.List(ctx)
+				dead = err != nil && s.Err() != nil
+				return err
+			})
 		})
 		if err == nil {
 			snap := newSnapshot(at, rows, last)

@@ -34,9 +34,9 @@ func (b *Box) prove(ctx context.Context, w actors.Write, before row) error {
 	case !ok || !strings.HasPrefix(comment, after.comment):
 		return nil // somebody else has been here since
 	}
-	restore := setRow{id: after.id, guard: guardOf(after), export: before.export, nqn: before.volume().NQN, allowHost: before.allowHost, comment: before.comment}
+	restore := setRows{after.id, guardOf(after), []rowValues{{before.export, before.volume().NQN, before.allowHost, before.comment}}}
 	kept := len(after.comment)
-	if err := b.changeOne(ctx, command{KindRevoke, w.Volume, urgent, snap}, restore); err != nil {
+	if err := b.change(ctx, command{KindRevoke, w.Volume, urgent, snap}, restore).err; err != nil {
 		return unresolved(fmt.Errorf("the box keeps %d bytes of a comment, the ledger has %d, and putting the row back failed: %w", kept, n, err))
 	}
 	return unresolved(fmt.Errorf("the box keeps %d bytes of a comment and the ledger has %d, so the row was put back; use shorter node names", kept, n))

@@ -32,35 +32,34 @@ type command struct {
 // its session was lost, or is younger than the listing, or the row has changed since.
 var errElsewhere = errors.New("it needs another session or a new listing")
 
-// change carries out changes together, within the command deadline. There is one answer for each.
-func (b *Box) change(ctx context.Context, cmd command, changes ...change) []answer {
-	var answers []answer
-	err := b.on(ctx, cmd, func(ctx context.Context, s session) error {
-		answers = s.Change(ctx, changes...)
-		var err error
-		for _, a := range answers {
-			err = errors.Join(err, a.err)
+// change carries out a change, within the command deadline.
+func (b *Box) change(ctx context.Context, cmd command, c change) answer {
+	var a answer
+	_ = b.observe(ctx, cmd, func(ctx context.Context, sent func(*member)) error {
+		left := false
+		leave := func(m *member) { left = true; sent(m) }
+		if b.gatherings != nil {
+			a = b.gatherings[cmd.class].change(ctx, cmd, c, leave)
+		} else if err := b.on(ctx, cmd, leave, func(s session) error {
+			a = s.Change(ctx, c)[0]
+			return a.err
+		}); a.err == nil {
+			a.err = err
 		}
-		return err
-	})
-	if answers == nil {
-		return all(len(changes), err)
-	}
-	for i, a := range answers {
-		if (fateOf(a.err) == unsent || isStale(a.err)) && ctx.Err() == nil {
-			answers[i].err = fmt.Errorf("%w: %w", a.err, errElsewhere)
+		if left && ctx.Err() == nil && (fateOf(a.err) == unsent || isStale(a.err)) {
+			a.err = fmt.Errorf("%w: %w", a.err, errElsewhere)
 		}
-	}
-	return answers
+		if a.err == nil {
+			return a.first
+		}
+		return a.err
+	}) // it is in the answer
+	return a
 }
 
-// changeOne carries out one change.
-func (b *Box) changeOne(ctx context.Context, cmd command, c change) error {
-	return b.change(ctx, cmd, c)[0].err
-}
-
-// on takes a place on a session and does something there, within the command deadline.
-func (b *Box) on(ctx context.Context, cmd command, do func(context.Context, session) error) error {
+// observe tells the hooks and a span of a command, and gives it its deadline. do calls sent when it has a
+// session; until then the command is waiting.
+func (b *Box) observe(ctx context.Context, cmd command, do func(ctx context.Context, sent func(*member)) error) error {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.CommandTimeout)
 	defer cancel()
 	ctx, span := b.cfg.Tracer.Start(ctx, "rds."+cmd.kind, trace.WithSpanKind(trace.SpanKindClient),
@@ -69,25 +68,34 @@ func (b *Box) on(ctx context.Context, cmd command, do func(context.Context, sess
 	if cmd.volume != "" {
 		span.SetAttributes(attribute.String("rds_csi.volume.id", string(cmd.volume)))
 	}
-	begin := time.Now()
-	m, err := b.place(ctx, cmd)
-	if errors.Is(err, errElsewhere) {
-		span.AddEvent("the session is younger than the listing")
-		return err
-	}
-	if err == nil {
-		begin = time.Now()
+	begin, left := time.Now(), false
+	err := do(ctx, func(m *member) {
+		begin, left = time.Now(), true
 		span.AddEvent("session taken")
 		span.SetAttributes(attribute.String("rds_csi.session", m.lane))
-		err = do(ctx, m)
-		f := fateOf(err)
-		b.sessions.give(m, f == acknowledged || f == refused)
+	})
+	if !left && errors.Is(err, errElsewhere) {
+		span.AddEvent("the session is younger than the listing")
+		return err
 	}
 	b.cfg.Hooks.Command(cmd.kind, time.Since(begin), err)
 	if err != nil {
 		span.RecordError(err)
 		span.SetStatus(codes.Error, "command failed")
 	}
+	return err
+}
+
+// on takes a place on a session and does something there.
+func (b *Box) on(ctx context.Context, cmd command, sent func(*member), do func(session) error) error {
+	m, err := b.place(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	sent(m)
+	err = do(m)
+	f := fateOf(err)
+	b.sessions.give(m, f == acknowledged || f == refused)
 	return err
 }
 

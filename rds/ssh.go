@@ -89,64 +89,55 @@ func (s sshSession) notice(err error) {
 	}
 }
 
-// Change implements session. Rows that are written one after the other are one statement, of which the
-// second part does not run where the first was refused.
+// Change implements session.
 func (s sshSession) Change(ctx context.Context, changes ...change) []answer {
-	var statements []console.Statement
-	var sizes []int // of the statements, in changes
-	for i := 0; i < len(changes); {
-		st, n, err := statement(changes[i:])
+	statements := make([]console.Statement, len(changes))
+	for i, c := range changes {
+		st, err := statement(c)
 		if err != nil {
 			return all(len(changes), err)
 		}
-		statements, sizes = append(statements, st), append(sizes, n)
-		i += n
+		statements[i] = st
 	}
-	answers := make([]answer, 0, len(changes))
+	answers := make([]answer, len(changes))
 	for i, r := range s.Batch(ctx, statements...) {
 		s.notice(r.Err)
-		for n := range sizes[i] {
-			if n < r.Steps {
-				answers = append(answers, answer{})
-				continue
-			}
-			answers = append(answers, answer{r.Value, r.Err})
+		answers[i] = answer{made: r.Value, err: r.Err}
+		if rows, ok := changes[i].(setRows); ok && len(rows.rows) > 1 && r.Steps == 0 {
+			answers[i].first = r.Err
 		}
 	}
 	return answers
 }
 
-// statement returns the statement with which changes begin, and how many of them it is.
-func statement(changes []change) (console.Statement, int, error) {
+// statement returns a change as a statement. Of two rows the second is not written where the first was
+// refused.
+func statement(c change) (console.Statement, error) {
 	set := func(id string, g guard, name, value string) console.Set {
 		return console.Set{Menu: "/disk", ID: id, Guards: g.conditions(), Changes: [][]console.Property{{{Name: name, Value: value}}}}
 	}
-	switch c := changes[0].(type) {
+	switch c := c.(type) {
 	case addDisk:
-		return addStatement(c), 1, nil
-	case setRow:
+		return addStatement(c), nil
+	case setRows:
 		st := console.Set{Menu: "/disk", ID: c.id, Guards: c.guard.conditions()}
-		for _, next := range changes[:min(2, len(changes))] {
-			r, ok := next.(setRow)
-			if !ok || r.id != c.id {
-				break
-			}
+		for _, r := range c.rows {
 			st.Changes = append(st.Changes, rowProperties(r))
 		}
-		return st, len(st.Changes), nil
+		return st, nil
 	case setSize:
-		return set(c.id, c.guard, "file-size", strconv.FormatInt(c.size, 10)), 1, nil
+		return set(c.id, c.guard, "file-size", strconv.FormatInt(c.size, 10)), nil
 	case endExport:
-		return set(c.id, c.guard, "nvme-tcp-export", "no"), 1, nil
+		return set(c.id, c.guard, "nvme-tcp-export", "no"), nil
 	case removeDisk:
-		return console.Remove{Menu: "/disk", ID: c.id, Guards: c.guard.conditions()}, 1, nil
+		return console.Remove{Menu: "/disk", ID: c.id, Guards: c.guard.conditions()}, nil
 	case removeFile:
-		return console.RemoveFile{Name: c.name}, 1, nil
+		return console.RemoveFile{Name: c.name}, nil
 	}
-	return nil, 0, fmt.Errorf("%w: a change of type %T is none that the console knows", routeros.ErrNotSent, changes[0])
+	return nil, fmt.Errorf("%w: a change of type %T is none that the console knows", routeros.ErrNotSent, c)
 }
 
-func rowProperties(r setRow) []console.Property {
+func rowProperties(r rowValues) []console.Property {
 	return []console.Property{
 		{Name: "nvme-tcp-export", Value: yesNo(r.export)},
 		{Name: "nvme-tcp-server-nqn", Value: r.nqn},
@@ -161,10 +152,15 @@ func addStatement(c addDisk) console.Add {
 	return console.Add{
 		Menu: "/disk",
 		Properties: []console.Property{
-			{Name: "type", Value: "file"}, {Name: "slot", Value: c.slot}, {Name: "file-path", Value: c.file},
-			{Name: "file-size", Value: strconv.FormatInt(c.size, 10)}, {Name: "mount-filesystem", Value: "no"},
-			{Name: "nvme-tcp-export", Value: "no"}, {Name: "nvme-tcp-server-port", Value: strconv.Itoa(int(c.port))},
-			{Name: "nvme-tcp-server-nqn", Value: c.nqn}, {Name: "comment", Value: c.comment},
+			{Name: "type", Value: "file"},
+			{Name: "slot", Value: c.slot},
+			{Name: "file-path", Value: c.file},
+			{Name: "file-size", Value: strconv.FormatInt(c.size, 10)},
+			{Name: "mount-filesystem", Value: "no"},
+			{Name: "nvme-tcp-export", Value: "no"},
+			{Name: "nvme-tcp-server-port", Value: strconv.Itoa(int(c.port))},
+			{Name: "nvme-tcp-server-nqn", Value: c.nqn},
+			{Name: "comment", Value: c.comment},
 		},
 		Unless: []console.Condition{{Property: "file-path", Value: c.file}},
 	}

@@ -59,20 +59,18 @@ func TestSSHGuards(t *testing.T) {
 	if err := other.Write(ctx, w); err != nil {
 		t.Fatal(err)
 	}
-	late := setRow{id: old.id, guard: guardOf(old), nqn: old.nqn, comment: gen(2).String()}
-	for name, changes := range map[string][]change{
-		"set":    {late},
-		"bounce": {late, late},
-		"size":   {setSize{old.id, guardOf(old), 2 * gib}},
-		"export": {endExport{old.id, guardOf(old)}},
-		"remove": {removeDisk{old.id, guardOf(old)}},
-		"moved":  {setRow{id: old.id, guard: guard{file: "/" + testFile, comment: gen(7).String(), ours: true}, nqn: old.nqn, comment: gen(8).String()}},
-		"add":    {addDisk{slot: "second", file: old.path, size: gib, port: 20001, nqn: testNQN, comment: gen(1).String()}},
+	late := rowValues{nqn: old.nqn, comment: gen(2).String()}
+	for name, c := range map[string]change{
+		"set":    setRows{old.id, guardOf(old), []rowValues{late}},
+		"bounce": setRows{old.id, guardOf(old), []rowValues{late, late}},
+		"size":   setSize{old.id, guardOf(old), 2 * gib},
+		"export": endExport{old.id, guardOf(old)},
+		"remove": removeDisk{old.id, guardOf(old)},
+		"moved":  setRows{old.id, guard{"/" + testFile, gen(7).String(), true}, []rowValues{late}},
+		"add":    addDisk{slot: "second", file: old.path, size: gib, port: 20001, nqn: testNQN, comment: gen(1).String()},
 	} {
-		for _, a := range b.change(ctx, command{kind: KindGrant, seen: snap}, changes...) {
-			if !isStale(a.err) || fateOf(a.err) != refused {
-				t.Errorf("%s: %v, want a refusal since the row has changed", name, a.err)
-			}
+		if a := b.change(ctx, command{kind: KindGrant, seen: snap}, c); !isStale(a.err) || fateOf(a.err) != refused {
+			t.Errorf("%s: %v, want a refusal since the row has changed", name, a.err)
 		}
 	}
 	if v, err := b.Read(ctx, volumeID(1)); err != nil || v.Ledger.Gen != 7 || v.Size != gib || len(s.Disks()) != 1 {
@@ -83,7 +81,7 @@ func TestSSHGuards(t *testing.T) {
 		t.Errorf("Write = %v", err)
 	}
 	// A row of the older driver has no ledger: that it still has none is what is compared.
-	if err := b.changeOne(ctx, command{kind: KindGrant}, setRow{id: old.id, guard: guard{file: old.file}, nqn: old.nqn}); !isStale(err) {
+	if err := b.change(ctx, command{kind: KindGrant}, setRows{old.id, guard{file: old.file}, []rowValues{late}}).err; !isStale(err) {
 		t.Errorf("a row that got a ledger meanwhile: %v", err)
 	}
 }

@@ -18,8 +18,8 @@ type session interface {
 	// List returns the file disks and, in the same answer, the disks that are mounted, with the values
 	// exact, as the API gives them.
 	List(ctx context.Context) ([]routeros.Row, error)
-	// Change carries out changes in their order, sent together with nothing between them, or not at
-	// all. A refused one does not keep those after it from running. There is one answer for each.
+	// Change carries out changes in their order, sent together. A refused one does not keep those after
+	// it from running. There is one answer for each.
 	Change(ctx context.Context, changes ...change) []answer
 	// Done is closed when the session has ended, Err says why, and is nil while it lives.
 	Done() <-chan struct{}
@@ -30,15 +30,16 @@ type session interface {
 
 // An answer is what became of a change.
 type answer struct {
-	made string // .id of the row that an addDisk made
-	err  error
+	made  string // .id of the row that an addDisk made
+	first error  // of two rows that are written, what became of the first
+	err   error  // what became of the change, or of the last of its rows
 }
 
 // all gives n changes the same answer.
 func all(n int, err error) []answer {
 	answers := make([]answer, n)
 	for i := range answers {
-		answers[i].err = err
+		answers[i] = answer{first: err, err: err}
 	}
 	return answers
 }
@@ -72,10 +73,15 @@ type guard struct {
 
 func guardOf(r row) guard { return guard{r.file, r.comment, r.ours} }
 
-// setRow writes what grants and revokes write, whole.
-type setRow struct {
-	id        string // .id
-	guard     guard  // of several changes of a row, that of the first counts
+// setRows writes what grants and revokes write, whole: once, or twice with nothing in between.
+type setRows struct {
+	id    string // .id
+	guard guard
+	rows  []rowValues // 1 or 2
+}
+
+// rowValues are the values of a row that grants and revokes write.
+type rowValues struct {
 	export    bool
 	nqn       string
 	allowHost string // empty: any host
@@ -105,7 +111,7 @@ type removeDisk struct {
 type removeFile struct{ name string } // without a leading slash
 
 func (addDisk) isChange()    {}
-func (setRow) isChange()     {}
+func (setRows) isChange()    {}
 func (setSize) isChange()    {}
 func (endExport) isChange()  {}
 func (removeDisk) isChange() {}
