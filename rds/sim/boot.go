@@ -89,6 +89,8 @@ func (b *boot) listen(ctx context.Context, cert tls.Certificate) error {
 		return err
 	}
 	var lc net.ListenConfig
+	var failed error
+	var begin []func() // to accept, when all addresses are noted: who logs in reads them
 	for _, l := range []struct {
 		what string
 		addr *string
@@ -109,12 +111,18 @@ func (b *boot) listen(ctx context.Context, cert tls.Certificate) error {
 		}
 		ln, err := lc.Listen(ctx, "tcp", *l.addr)
 		if err != nil {
-			return fmt.Errorf("serve %s: %w", l.what, err)
+			err = fmt.Errorf("serve %s: %w", l.what, err)
+			b.cancel() // what is open already is closed again
+		} else {
+			*l.addr = ln.Addr().String()
+			begin = append(begin, func() { b.sessions.listen(b.ctx, ln, l.open) })
 		}
-		*l.addr = ln.Addr().String()
-		b.wg.Go(func() { b.sessions.listen(b.ctx, ln, l.open) })
+		failed = errors.Join(failed, err)
 	}
-	return nil
+	for _, accept := range begin {
+		b.wg.Go(accept)
+	}
+	return failed
 }
 
 // later runs f in the machine's loop after a time, unless the power goes off before. It is called from
