@@ -11,6 +11,7 @@ SHELL := /bin/bash
 GO ?= go
 PKG ?= ./...
 FUZZTIME ?= 60s
+COUNT ?= 5
 STORM ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -29,6 +30,10 @@ build: ## Build bin/rds-csi and bin/rds-sim
 .PHONY: test
 test: ## Run every test under the race detector, csi-sanity included
 	$(GO) test -race ./...
+
+.PHONY: race
+race: ## Run the tests COUNT times (5) under the race detector, in another order each time (PKG=./rds)
+	$(GO) test -race -count=$(COUNT) -shuffle=on $(PKG)
 
 .PHONY: demo
 demo: build ## Migrate a VM disk between two nodes on a simulated box

@@ -41,8 +41,18 @@ type opener func(ctx context.Context, conn net.Conn, number uint64) connection
 
 // listen serves the connections of a listener until ctx ends, and closes it.
 func (ss *sessions) listen(ctx context.Context, ln net.Listener, open opener) {
-	defer context.AfterFunc(ctx, func() { _ = ln.Close() })()
-	defer func() { _ = ln.Close() }()
+	closed := make(chan struct{}) // closed when the end of ctx has closed the port
+	alive := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		_ = ln.Close()
+	})
+	defer func() {
+		if alive() {
+			_ = ln.Close()
+			return
+		}
+		<-closed // Accept returns before the port is free, and the next boot wants it
+	}()
 	for {
 		conn, err := ln.Accept()
 		if ctx.Err() != nil {
