@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // A call is one RPC for a volume, by its index. What it returns is the context of the answer.
@@ -82,7 +84,8 @@ func (s *storm) timed(ctx context.Context, v int, do call) (map[string]string, t
 	start := time.Now()
 	answer, err := do(ctx, v)
 	d := time.Since(start)
-	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
+	// The server knows the deadline too, and may give up a moment before the timer here fires.
+	if err != nil && (errors.Is(context.Cause(ctx), errSilent) || status.Code(err) == codes.DeadlineExceeded) {
 		err = fmt.Errorf("%w after %v", errSilent, s.cfg.CallTimeout)
 	}
 	return answer, d, err
