@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
 )
@@ -20,7 +21,13 @@ func TestDelete(t *testing.T) {
 		f.files["raid10/volumes/"+string(otherVolume)+".img"] = true
 		f.files["raid10/old/"+string(testVolume)+".img.bak"] = true
 	})
-	b := f.box(nil)
+	b := f.box(func(c *Config) {
+		c.Hooks.Command = func(kind string, _ time.Duration, err error) {
+			if err != nil {
+				t.Errorf("%s counts as failed: %v", kind, err) // also the removal that proves the file gone
+			}
+		}
+	})
 	if err := b.Delete(testContext(t), testVolume); err != nil {
 		t.Fatal(err)
 	}

@@ -78,9 +78,14 @@ func (b *Box) observe(ctx context.Context, cmd command, do func(ctx context.Cont
 		span.AddEvent("the session is younger than the listing")
 		return err
 	}
-	b.cfg.Hooks.Command(cmd.kind, time.Since(begin), err)
-	if err != nil {
-		span.RecordError(err)
+	failed := err
+	if cmd.kind == KindRemoveFile && fateOf(err) == refused && saysMissing(err) {
+		failed = nil // the proof that a file is gone, which every delete asks for
+		span.AddEvent("no such file")
+	}
+	b.cfg.Hooks.Command(cmd.kind, time.Since(begin), failed)
+	if failed != nil {
+		span.RecordError(failed)
 		span.SetStatus(codes.Error, "command failed")
 	}
 	return err
