@@ -27,7 +27,6 @@ func TestHiddenExport(t *testing.T) {
 	for name, spec := range map[string]actors.Spec{"default prefix": numbered(1), "other prefix": prefixed(1)} {
 		t.Run(name, func(t *testing.T) {
 			s, ctx := simulate(t, sim.Config{Switches: sim.Switches{HideExport: true}}), testContext(t)
-			spec.Ports = freePort(t) // it is going to be exported
 			process := func() *Box { return newBox(t, s.APIAddr(), nil) }
 			made, err := process().Create(ctx, spec)
 			if err != nil || made.NQN != spec.NQN || made.Port != spec.Ports.First {

@@ -6,8 +6,6 @@ package rds
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,10 +16,10 @@ import (
 	"github.com/rds-csi/rds-csi/rds/sim"
 )
 
-// simulate starts a simulated box.
+// simulate starts a simulated box, whose exports have an address of their own.
 func simulate(t *testing.T, cfg sim.Config) *sim.Sim {
 	t.Helper()
-	cfg.Dir, cfg.Password = t.TempDir(), testPassword
+	cfg.Dir, cfg.Password, cfg.NVMeHost = t.TempDir(), testPassword, sim.LoopbackHost()
 	s, err := sim.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -45,18 +43,6 @@ func numbered(n int) actors.Spec {
 	})
 }
 
-// freePort returns a port on which nobody listens.
-func freePort(t *testing.T) actors.Ports {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	port := netip.MustParseAddrPort(ln.Addr().String()).Port()
-	return actors.Ports{First: port, Last: port}
-}
-
 // TestLife follows a volume from its creation to its end.
 func TestLife(t *testing.T) {
 	overEach(t, as(sim.Config{}), func(t *testing.T, s bench) {
@@ -69,7 +55,6 @@ func TestLife(t *testing.T) {
 		}
 		odd := numbered(1)
 		odd.Size = 3*gib + 512
-		odd.Ports = freePort(t) // it is going to be exported
 		v, err := b.Create(ctx, odd)
 		if err != nil || v.Size != odd.Size || v.Export || !v.Ours || v.Port != odd.Ports.First {
 			t.Fatalf("Create = %+v, %v", v, err)
