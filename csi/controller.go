@@ -161,6 +161,18 @@ func (c *Controller) get(ctx context.Context, id actors.VolumeID) (actors.Volume
 	return v, c.checkOwner(v)
 }
 
+// asked returns the volume that a request which only reads names.
+func (c *Controller) asked(ctx context.Context, volumeID string) (actors.Volume, error) {
+	if err := c.checkReady(); err != nil {
+		return actors.Volume{}, err
+	}
+	id, err := checkVolumeID(volumeID)
+	if err != nil {
+		return actors.Volume{}, err
+	}
+	return c.get(ctx, id)
+}
+
 // publishedNodes returns the nodes that hold a grant, in the order of their grants.
 func publishedNodes(v actors.Volume) []string {
 	nodes := make([]string, 0, len(v.Ledger.Grants))

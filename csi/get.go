@@ -12,14 +12,7 @@ import (
 // ControllerGetVolume returns a volume's size and the nodes that hold a grant. Its condition is
 // ControllerGetVolumeHealth's to tell since CSI 1.13.
 func (c *Controller) ControllerGetVolume(ctx context.Context, req *csipb.ControllerGetVolumeRequest) (*csipb.ControllerGetVolumeResponse, error) {
-	if err := c.checkReady(); err != nil {
-		return nil, err
-	}
-	id, err := checkVolumeID(req.GetVolumeId())
-	if err != nil {
-		return nil, err
-	}
-	v, err := c.get(ctx, id)
+	v, err := c.asked(ctx, req.GetVolumeId())
 	if err != nil {
 		return nil, err
 	}

@@ -14,14 +14,7 @@ import (
 
 // ControllerGetVolumeHealth tells what is wrong with a volume's row on the box.
 func (c *Controller) ControllerGetVolumeHealth(ctx context.Context, req *csipb.ControllerGetVolumeHealthRequest) (*csipb.ControllerGetVolumeHealthResponse, error) {
-	if err := c.checkReady(); err != nil {
-		return nil, err
-	}
-	id, err := checkVolumeID(req.GetVolumeId())
-	if err != nil {
-		return nil, err
-	}
-	v, err := c.get(ctx, id)
+	v, err := c.asked(ctx, req.GetVolumeId())
 	if err != nil {
 		return nil, err
 	}
