@@ -14,7 +14,12 @@
 // password is read from --password-file or the environment variable RDS_SIM_PASSWORD; without one
 // the box listens on loopback addresses only.
 //
-// With --control, faults can be asked for over HTTP; see package rds/sim/control:
+// What a person may have set wrongly on a box can be tried: --policies of the account, --rose-storage,
+// --pool-missing, --pool-state, --no-certificate.
+//
+// With --control, all of that can be mended, or spoilt, while the box runs, and faults can be asked for
+// over HTTP; see package rds/sim/control:
 //
 //	curl -H 'Content-Type: application/json' -d '{"command": "/disk/set", "drop": "after", "times": 1}' 127.0.0.1:8080/faults
+//	curl -H 'Content-Type: application/json' -d '{"policies": "read,api"}' 127.0.0.1:8080/settings
 package main

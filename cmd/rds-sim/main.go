@@ -87,6 +87,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	flags.StringVar(&cfg.NVMeHost, "nvme-host", "127.0.0.1", "`IP` address of the exports, each at its own port")
 	flags.StringVar(&cfg.Username, "user", "admin", "`name` of the account")
 	passwordFile := flags.String("password-file", "", "`file` with the password; without it "+passwordVariable+" holds it")
+	settings(flags, cfg)
 	flags.DurationVar(&cfg.ServiceTime, "service-time", 0, "`time` that each command takes")
 	flags.IntVar(&cfg.MaxSessions, "max-sessions", 20, "`number` of connections of the API and SSH there may be")
 	verbose := flags.Bool("verbose", false, "log every session")
@@ -115,6 +116,17 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	return opts, nil
+}
+
+// settings are the flags of what a person may have set wrongly on a box.
+func settings(flags *flag.FlagSet, cfg *sim.Config) {
+	flags.StringVar(&cfg.Policies, "policies", "", "`policies` of the account's group, such as read,write,api,ssh; what is not named is withheld, and empty is all")
+	flags.TextVar(&cfg.Storage, "rose-storage", sim.Installed, "`state` of the package rose-storage: installed, disabled, available or missing")
+	flags.StringVar(&cfg.PoolState, "pool-state", "", "`text` of the pool's state, such as degraded; empty is clean")
+	flags.BoolVar(&cfg.PoolMissing, "pool-missing", false, "leave the pool away")
+	flags.BoolVar(&cfg.NoCertificate, "no-certificate", false, "leave the API over TLS without a certificate, so that it refuses every client")
+	flags.StringVar(&cfg.Identity, "identity", "", "`name` of the box; empty is rds-sim")
+	flags.StringVar(&cfg.Version, "routeros", "", "`version` of RouterOS that the box claims; empty is 7.20.4 (stable)")
 }
 
 // readSecrets reads the password and the keys.

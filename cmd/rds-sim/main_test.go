@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/rds-csi/rds-csi/rds/sim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -93,6 +95,8 @@ func TestMisuse(t *testing.T) {
 		{"--ssh 0.0.0.0:0", exitFailure, "not a loopback address, which an empty password needs"},
 		{"--capacity 1P", exitUsage, `--capacity "1P" is not a size such as 500G`},
 		{"--capacity 0", exitUsage, "--capacity"},
+		{"--policies read,dude", exitFailure, `"dude" is none of the policies`},
+		{"--rose-storage gone", exitUsage, "none of installed, disabled, available, missing"},
 		{"--max-sessions 0", exitUsage, "--max-sessions 0 is not at least 1"},
 		{"--password-file /nowhere/at/all", exitUsage, "read the password"},
 		{"--api 0.0.0.0:0", exitFailure, "not a loopback address, which an empty password needs"},
@@ -125,5 +129,22 @@ func TestPasswordVariable(t *testing.T) {
 		if err != nil || opts.box.Password != want {
 			t.Errorf("%q: password %q, %v, want %q", args, opts.box.Password, err, want)
 		}
+	}
+}
+
+// TestSettings shows that the settings of a box are what the flags say.
+func TestSettings(t *testing.T) {
+	args := strings.Fields("--policies read,api --rose-storage disabled --pool-state degraded --pool-missing --no-certificate --identity box-1 --routeros 7.22.2")
+	opts, err := parse(args, noEnv, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := opts.box
+	if got.Policies != "read,api" || got.Storage != sim.Disabled || got.PoolState != "degraded" || !got.PoolMissing || !got.NoCertificate ||
+		got.Identity != "box-1" || got.Version != "7.22.2" {
+		t.Errorf("the box is %+v", got)
+	}
+	if opts, err := parse(nil, noEnv, io.Discard); err != nil || opts.box.Storage != sim.Installed || opts.box.Policies != "" {
+		t.Errorf("without flags the box is %+v, %v", opts.box, err)
 	}
 }

@@ -29,6 +29,7 @@ type boot struct {
 	handlers map[string]handler // of the API
 	menus    map[string]menu    // of the console
 	faults   *faults
+	settings *settings
 	hostKey  ssh.Signer
 	places   chan struct{} // one entry for each command that is served
 	since    time.Time
@@ -47,6 +48,7 @@ type hardware struct {
 	journal  *journal
 	counts   *counts
 	faults   *faults
+	settings *settings
 	hostKey  ssh.Signer
 	sessions atomic.Uint64
 }
@@ -60,7 +62,7 @@ func (h *hardware) boot(ctx context.Context, a again) (*boot, error) {
 	b := &boot{
 		again: a.again,
 		cfg:   h.cfg, log: h.cfg.Logger, counts: h.counts, since: time.Now(),
-		places: make(chan struct{}, h.cfg.Concurrency), gate: newGate(), faults: h.faults, hostKey: h.hostKey,
+		places: make(chan struct{}, h.cfg.Concurrency), gate: newGate(), faults: h.faults, settings: h.settings, hostKey: h.hostKey,
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.exports = newExports(h.cfg, h.store, h.journal, b.later)
@@ -83,7 +85,7 @@ func (h *hardware) boot(ctx context.Context, a again) (*boot, error) {
 
 // listen begins to serve the API and SSH where the configuration says, and notes the addresses.
 func (b *boot) listen(ctx context.Context, cert tls.Certificate) error {
-	overTLS := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	overTLS := b.tlsConfig(cert)
 	server, err := b.sshConfig()
 	if err != nil {
 		return err

@@ -50,6 +50,26 @@ func openCertificate(dir string, hosts []string) (tls.Certificate, error) {
 	return cert, nil
 }
 
+// anonymous is TLS_DH_anon_WITH_AES_128_CBC_SHA, RFC 5246, A.5, of which this box knows only the number.
+const anonymous = 0x0034
+
+// tlsConfig returns what the connections of api-ssl have in common. Without a certificate RouterOS offers
+// only anonymous Diffie-Hellman, which ends in handshake_failure with a client that wants to know whom it
+// talks to.
+func (b *boot) tlsConfig(cert tls.Certificate) *tls.Config {
+	certs := []tls.Certificate{cert}
+	bare := &tls.Config{Certificates: certs, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{anonymous}}
+	return &tls.Config{
+		Certificates: certs, MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if b.settings.now().noCertificate {
+				return bare, nil
+			}
+			return nil, nil
+		},
+	}
+}
+
 // newCertificate makes a certificate and its key, in PEM.
 func newCertificate(hosts []string) (certPEM, keyPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

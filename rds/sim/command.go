@@ -16,6 +16,7 @@ type Command struct {
 	// Transport is "api", plain or over TLS, or "ssh".
 	Transport string
 
+	rights   policies // of the session
 	tag      string
 	tagged   bool
 	queries  []string

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Off as an address of a Config means that nothing listens.
@@ -29,6 +30,14 @@ type Config struct {
 	Pool string
 	// Filesystem of the pool, "btrfs" or "xfs"; zero is "btrfs".
 	Filesystem string
+	// PoolState is what the row of the pool says its state is, such as "degraded"; empty: clean, or what
+	// Switches.Resync says. It has no other consequence.
+	PoolState string
+	// PoolMissing leaves the pool away until Sim.Change, with its files. The disks are rows without an export.
+	PoolMissing bool
+	// Storage is how the package rose-storage stands. Unless it is Installed, there are no disks of type file,
+	// and no commands for them.
+	Storage Package
 	// Identity is the box's name; zero is "rds-sim".
 	Identity string
 	// Version of RouterOS that the box claims; zero is "7.20.4 (stable)".
@@ -38,6 +47,9 @@ type Config struct {
 	Username string
 	// Password of the account. It may be empty only while every address is a loopback address.
 	Password string
+	// Policies of the account's group, with commas in between, as RouterOS writes them: read,write,api,!ftp.
+	// What is not named is withheld. Empty: all of them, which is the group full.
+	Policies string
 	// AuthorizedKeys are the account's keys for SSH, in the form of an authorized_keys file. Those that
 	// are not RSA of at least 2048 bits or Ed25519 never let anyone in. None: the password alone.
 	AuthorizedKeys []byte
@@ -45,6 +57,8 @@ type Config struct {
 	// APIAddr, TLSAddr and SSHAddr are where the API listens, plain and over TLS, and SSH; zero is
 	// 127.0.0.1:0 and Off is nowhere.
 	APIAddr, TLSAddr, SSHAddr string
+	// NoCertificate leaves api-ssl without a certificate, until Sim.Change: it refuses every client.
+	NoCertificate bool
 	// NVMeHost is the address on which exports listen, at the port of their disk; zero is 127.0.0.1.
 	NVMeHost string
 
@@ -109,6 +123,21 @@ type Switches struct {
 	HideExport bool
 	// Unordered lets the commands of one connection overtake each other.
 	Unordered bool
+
+	// RightsAtLogin leaves a session the policies that its account had when it logged in; by default a change
+	// of them counts at once.
+	RightsAtLogin bool
+	// FilesNeedFTP asks for the policy ftp to change files, besides write.
+	FilesNeedFTP bool
+	// UsersNeedPolicy asks for the policy of that name to list users and groups, besides read.
+	UsersNeedPolicy bool
+
+	// PlainPool keeps the pool on a box without rose-storage, as a disk that the box can mount alone; by
+	// default it is a RAID, which goes with the package.
+	PlainPool bool
+	// NoDiskMenu takes the whole menu /disk along with rose-storage; by default what is lost of it are the
+	// types and parameters.
+	NoDiskMenu bool
 
 	// ExitStatus is the exit status of a script that failed, over SSH; zero is 0, as of one that did
 	// not.
@@ -228,9 +257,16 @@ func (c Config) check() error {
 		return fmt.Errorf("pool name %.64q is not 1 to 32 letters, digits, - and _", c.Pool)
 	case c.Filesystem != "btrfs" && c.Filesystem != "xfs":
 		return fmt.Errorf("file system %.64q is not btrfs or xfs", c.Filesystem)
+	case len(c.PoolState) > 64 || strings.ContainsFunc(c.PoolState, unicode.IsControl):
+		return fmt.Errorf("pool state %.64q is not at most 64 bytes of text", c.PoolState)
+	case c.Storage < Installed || c.Storage > Missing:
+		return fmt.Errorf("storage %d is not the state of a package", c.Storage)
 	case c.MaxSessions < 0, c.Concurrency < 0, c.ServiceTime < 0, c.ExecTime < 0, c.Switches.ExportDelay < 0,
 		c.Switches.LateWrites < 0, c.Switches.PoolDelay < 0, c.Switches.DiskDelay < 0, c.Switches.ExitStatus < 0:
 		return errors.New("limits and times must not be negative")
+	}
+	if _, err := parsePolicies(c.Policies); err != nil {
+		return fmt.Errorf("policies: %w", err)
 	}
 	if _, err := netip.ParseAddr(c.NVMeHost); err != nil {
 		return fmt.Errorf("NVMe host %.64q is not an IP address", c.NVMeHost)

@@ -15,7 +15,8 @@ import (
 // A cli is what the scripts of one channel work on. It is for one goroutine.
 type cli struct {
 	box    *boot
-	number uint64 // of the session
+	number uint64   // of the session
+	rights policies // of the account when it logged in
 	alive  context.Context
 	drop   func() // ends the connection
 	out    *output
@@ -23,9 +24,11 @@ type cli struct {
 	numbers map[string][]string // .ids by menu, as the last print numbered them
 }
 
-// newCLI returns one whose connection ends with alive.
-func newCLI(alive context.Context, b *boot, number uint64, drop func(), out *output) *cli {
-	return &cli{box: b, number: number, alive: alive, drop: drop, out: out, numbers: map[string][]string{}}
+// newCLI returns one that prints to out.
+func newCLI(s *sshSession, out *output) *cli {
+	return &cli{
+		box: s.box, number: s.number, rights: s.rights, alive: s.ctx, drop: s.cancel, out: out, numbers: map[string][]string{},
+	}
 }
 
 // run carries out a script that begins in a menu, prints what goes wrong as the box does, on the
@@ -81,7 +84,7 @@ func (t *trap) console() string {
 
 // do carries out a command by the service-time model, with what goes wrong with it.
 func (c *cli) do(ctx context.Context, cmd Command, h handler) (reply, error) {
-	cmd.Session, cmd.Transport = c.number, transportSSH
+	cmd.Session, cmd.Transport, cmd.rights = c.number, transportSSH, c.rights
 	c.box.counts.add(cmd.Name)
 	fault := c.box.fault(cmd)
 	if h.changes {
@@ -89,6 +92,9 @@ func (c *cli) do(ctx context.Context, cmd Command, h handler) (reply, error) {
 	}
 	var r reply
 	err := fault.do(ctx, c.drop, func() (err error) {
+		if err := c.box.permit(cmd, h.changes); err != nil {
+			return err
+		}
 		if h.free {
 			r, err = h.run(ctx, cmd)
 			return err

@@ -18,8 +18,12 @@
 // What nobody has seen a real box do is a field of [Switches]. The texts of most failures are
 // guesses too: a client should decide by reading back, not by the text.
 //
+// What a person sets, rights or wrongly, are the account's policies, the package rose-storage, the
+// certificate and the pool: by [Config], and while the box runs by [Sim.Change]. What RouterOS says of a
+// lack of rights is known, of a lack of the package it is guessed.
+//
 // Not simulated are RAID and its repair, other types of disk than file, the mounting of what a guest
-// wrote, users and their policies, and NVMe in-band authentication: a nvme-tcp-server-password is kept
+// wrote, the change of users by command, the policy sensitive, and NVMe in-band authentication: a nvme-tcp-server-password is kept
 // and shown, and asked of nobody.
 //
 // # Concurrency

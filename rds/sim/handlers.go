@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
-	"time"
 )
 
 // A handler carries out one command: run where the answer is made at once, listen where it grows
@@ -33,21 +32,24 @@ const unknownCommand = "unknown"
 
 // commands returns what the box can do.
 func (b *boot) commands() map[string]handler {
-	disks, resource, identity := b.print(b.diskRows), b.print(b.resourceRow), b.print(b.identityRow)
-	return map[string]handler{
-		"/disk/add":              {run: b.diskAdd, changes: true},
-		"/disk/set":              {run: b.diskSet, changes: true},
-		"/disk/remove":           {run: b.diskRemove, changes: true},
-		"/disk/print":            {run: disks},
-		"/disk/getall":           {run: disks},
-		"/disk/listen":           {listen: b.diskListen},
-		"/file/add":              {run: b.fileAdd, changes: true},
-		"/file/remove":           {run: b.fileRemove, changes: true},
-		"/file/print":            {run: b.print(b.fileRows)},
-		"/file/getall":           {run: b.print(b.fileRows)},
-		"/system/resource/print": {run: resource},
-		"/system/identity/print": {run: identity},
+	disks := b.print(b.diskRows)
+	commands := map[string]handler{
+		"/disk/add":    {run: b.diskAdd, changes: true},
+		"/disk/set":    {run: b.diskSet, changes: true},
+		"/disk/remove": {run: b.diskRemove, changes: true},
+		"/disk/print":  {run: disks},
+		"/disk/getall": {run: disks},
+		"/disk/listen": {listen: b.diskListen},
+		"/file/add":    {run: b.fileAdd, changes: true},
+		"/file/remove": {run: b.fileRemove, changes: true},
+		"/file/print":  {run: b.print(b.fileRows)},
+		"/file/getall": {run: b.print(b.fileRows)},
 	}
+	for _, m := range b.systemMenus() {
+		commands[m.path+"/print"] = handler{run: b.print(m.list)}
+		commands[m.path+"/getall"] = handler{run: b.print(m.list)}
+	}
+	return commands
 }
 
 // print makes the run of a print command of what lists a menu's rows.
@@ -88,7 +90,7 @@ func (b *boot) print(list func() ([][]field, error)) func(context.Context, Comma
 func (b *boot) diskRows() ([][]field, error) {
 	t := b.machine.table()
 	rows := make([][]field, 0, len(t.disks)+1)
-	if !t.poolLate {
+	if !t.noPool() {
 		rows = append(rows, t.poolFields(b.machine.pool, b.poolState()))
 	}
 	for _, d := range t.disks {
@@ -100,7 +102,7 @@ func (b *boot) diskRows() ([][]field, error) {
 }
 
 func (b *boot) fileRows() (rows [][]field, err error) {
-	if b.machine.table().poolLate {
+	if b.machine.table().noPool() {
 		return nil, nil
 	}
 	err = b.machine.store.walk(func(name string, info fs.FileInfo) {
@@ -109,27 +111,12 @@ func (b *boot) fileRows() (rows [][]field, err error) {
 	return rows, err
 }
 
-func (b *boot) resourceRow() ([][]field, error) {
-	return [][]field{{
-		{"uptime", uptime(time.Since(b.since))},
-		{"version", b.cfg.Version},
-		{"board-name", "RDS2216"},
-		{"platform", "MikroTik"},
-		{"architecture-name", "arm64"},
-		{"cpu-count", "16"},
-		{"cpu-load", "1"},
-		{"total-memory", "34359738368"},
-		{"free-memory", "32212254720"},
-	}}, nil
-}
-
-func (b *boot) identityRow() ([][]field, error) {
-	return [][]field{{{"name", b.cfg.Identity}}}, nil
-}
-
 func (b *boot) diskAdd(ctx context.Context, c Command) (reply, error) {
 	var id diskID
 	err := b.machine.change(ctx, func(t table) (next table, err error) {
+		if err := t.knows(c.Args); err != nil {
+			return t, err
+		}
 		next, id, err = t.add(c.Args, b.machine.pool)
 		return next, err
 	})
@@ -142,6 +129,9 @@ func (b *boot) diskSet(ctx context.Context, c Command) (reply, error) {
 		return reply{}, err
 	}
 	return reply{}, b.machine.change(ctx, func(t table) (table, error) {
+		if err := t.knows(c.Args); err != nil {
+			return t, err
+		}
 		return t.set(items, c.Args, b.machine.pool)
 	})
 }

@@ -28,15 +28,15 @@ const (
 func kindOf(name string) propertyKind {
 	switch name {
 	case "slot", "slot-default", "parent", "model", "nvme-tcp-server-nqn", "nvme-tcp-server-allow-host-name",
-		"nvme-tcp-server-password", "mount-point", "state", "comment":
+		"nvme-tcp-server-password", "mount-point", "state", "comment", "name", "version", "address", "scheduled":
 		return kindQuoted
-	case "mount-filesystem", "mounted", "nvme-tcp-export", "disabled":
+	case "mount-filesystem", "mounted", "nvme-tcp-export", "disabled", "available", "invalid":
 		return kindFlag
 	case "size", "free":
 		return kindSize
 	case "file-size":
 		return kindFileSize
-	case "sector-size", "nvme-tcp-server-port", "file-offset", "raid-type", "raid-device-count":
+	case "sector-size", "nvme-tcp-server-port", "file-offset", "raid-type", "raid-device-count", "port", "max-sessions":
 		return kindNumber
 	}
 	if slices.Contains(inert[:], name) {
@@ -141,8 +141,8 @@ func (m menu) letters(r script.Row) string {
 	return b.String()
 }
 
-// legend is the first line of a print, which is there even without rows.
-func (m menu) legend(rows []script.Row) string {
+// legend is the first line of a print of a menu with flags, which is there even without rows.
+func (m menu) legend(rows []script.Row, width, indent int, hard bool) string {
 	var list []string
 	for _, f := range m.flags {
 		if len(rows) == 0 && f.letter != 'X' || slices.ContainsFunc(rows, f.set) {
@@ -152,7 +152,7 @@ func (m menu) legend(rows []script.Row) string {
 	if len(list) == 0 {
 		return ""
 	}
-	return "Flags: " + strings.Join(list, "; ") + "\n"
+	return wrap("Flags: "+strings.Join(list, "; "), width, indent, hard)
 }
 
 // wrap breaks a line that is wider than a terminal. What follows is indented. A width of 0 breaks

@@ -53,10 +53,11 @@ func (b *boot) console() map[string]menu {
 		},
 	}
 	file.commands["remove"] = removal(b.fileRemove)
-	resource := menu{path: "/system/resource", single: true, list: b.resourceRow, commands: map[string]verb{}}
-	identity := menu{path: "/system/identity", single: true, list: b.identityRow, commands: map[string]verb{}}
 	menus := map[string]menu{}
-	for _, m := range []menu{disk, file, resource, identity} {
+	for _, m := range append(b.systemMenus(), disk, file) {
+		if m.commands == nil {
+			m.commands = map[string]verb{}
+		}
 		m.commands["print"] = verb{script.Command{
 			Params:  []string{"proplist", ".proplist"},
 			Flags:   []string{"detail", "brief", "terse", "value-list", "as-value", "without-paging", "count-only", "show-ids"},
@@ -78,12 +79,15 @@ func removal(run func(context.Context, Command) (reply, error)) verb {
 	return verb{script.Command{Params: []string{"numbers"}, Unnamed: []string{"numbers"}}, runItems(run)}
 }
 
-// language returns what scripts may say.
+// language returns what scripts may say as the box is now.
 func (b *boot) language() script.Commands {
 	commands := script.Commands{}
 	for path, m := range b.menus {
+		if path == "/disk" && b.lacksDisks() {
+			continue
+		}
 		for name, v := range m.commands {
-			commands[path+"/"+name] = v.form
+			commands[path+"/"+name] = b.form(path, v)
 		}
 	}
 	return commands

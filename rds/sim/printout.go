@@ -120,7 +120,7 @@ func (m menu) visible(r script.Row, names []string) script.Row {
 func (m menu) detail(rows []script.Row, names []string, width int, hard bool) string {
 	const indent = 6
 	var b strings.Builder
-	b.WriteString(wrap(strings.TrimSuffix(m.legend(rows), "\n"), width, indent, hard))
+	b.WriteString(m.legend(rows, width, indent, hard))
 	for i, r := range rows {
 		line := fmt.Sprintf("%2d %-*s", i, max(2, len(m.letters(r))), m.letters(r))
 		comment := r.Get("comment").String()
@@ -165,7 +165,7 @@ func (m menu) brief(rows []script.Row, names []string, width int, hard bool) str
 		}
 	}
 	var b strings.Builder
-	b.WriteString(wrap(strings.TrimSuffix(m.legend(rows), "\n"), width, 0, hard))
+	b.WriteString(m.legend(rows, width, 0, hard))
 	if len(rows) == 0 {
 		return b.String()
 	}

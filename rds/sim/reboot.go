@@ -75,6 +75,7 @@ func (h *hardware) load(a again) (table, error) {
 			t.late[d.ID] = struct{}{}
 		}
 	}
+	t = t.equipped(h.settings.now(), sw)
 	if err := h.store.saveWhole(t); err != nil {
 		return t, fmt.Errorf("save the box's configuration: %w", err)
 	}
@@ -111,6 +112,9 @@ func (b *boot) comeBack(t table) {
 // arrive lets a row come back, or, for 0, the pool. It is called from the loop.
 func (m *machine) arrive(id diskID) {
 	next := m.table()
+	if next.gone {
+		return // until the settings change
+	}
 	next.late = maps.Clone(next.late)
 	next.poolLate = next.poolLate && id != 0
 	_, late := next.late[id]
@@ -129,6 +133,9 @@ func (m *machine) arrive(id diskID) {
 
 // poolState is the state of the pool's row.
 func (b *boot) poolState() string {
+	if state := b.settings.now().poolState; state != "" {
+		return state
+	}
 	resync := b.cfg.Switches.Resync
 	if resync < 0 || b.again && time.Since(b.since) < resync {
 		return "clean, sync:repair, 12.5%"

@@ -10,14 +10,9 @@ import (
 	"time"
 )
 
-// authenticate checks a password login.
-func (c Config) authenticate(name, password string) error {
-	ok := subtle.ConstantTimeCompare([]byte(name), []byte(c.Username)) &
-		subtle.ConstantTimeCompare([]byte(password), []byte(c.Password))
-	if ok == 0 {
-		return errCredentials
-	}
-	return nil
+// same compares what somebody says with what is secret.
+func same(said, secret string) bool {
+	return subtle.ConstantTimeCompare([]byte(said), []byte(secret)) == 1
 }
 
 // login carries out /login. The session stays open when it fails.
@@ -26,7 +21,10 @@ func (s *session) login(c Command, a *answer) {
 	name, password := c.Arg("name"), c.Arg("password")
 	c.Args = nil // nobody else may see them
 	fault := s.box.fault(c)
-	err := fault.do(s.ctx, s.cancel, func() error { return s.box.cfg.authenticate(name, password) })
+	err := fault.do(s.ctx, s.cancel, func() (err error) {
+		s.rights, err = s.box.login("api", func(st state) bool { return st.authenticate(s.box.cfg, name, password) })
+		return err
+	})
 	switch {
 	case errors.Is(err, errDropped):
 	case err != nil:
@@ -45,12 +43,13 @@ func (s *session) login(c Command, a *answer) {
 
 // start starts a command. The answer comes when it has been carried out.
 func (s *session) start(c Command, a *answer) {
-	h, ok := s.box.handlers[c.Name]
-	if !ok {
+	h, err := s.box.handler(c.Name)
+	if err != nil {
 		s.box.counts.add(unknownCommand)
-		a.fail(errNoCommand)
+		a.fail(err)
 		return
 	}
+	c.rights = s.rights
 	s.box.counts.add(c.Name)
 	parent := s.ctx
 	if h.changes {
@@ -77,6 +76,9 @@ func (s *session) start(c Command, a *answer) {
 		defer stop()
 		var r reply
 		err := fault.do(ctx, s.cancel, func() (err error) {
+			if err := s.box.permit(c, h.changes); err != nil {
+				return err
+			}
 			if h.listen != nil {
 				return h.listen(ctx, c, w, a)
 			}

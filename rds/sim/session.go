@@ -31,6 +31,7 @@ type session struct {
 	out      chan []byte // batches of sentences for the writer; nil: the last was before
 	torn     atomic.Bool // what is sent ends within an answer, and the connection with it
 	loggedIn bool        // the reader's
+	rights   policies    // of the account when it logged in; the reader's
 	order    order       // the reader's
 
 	mu      sync.Mutex

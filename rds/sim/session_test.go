@@ -189,7 +189,7 @@ func TestTooManyCommands(t *testing.T) {
 // bubble. ended is closed when the session has ended.
 func pipe(t *testing.T, rows int) (b *boot, c net.Conn, ended chan struct{}) {
 	t.Helper()
-	b = &boot{cfg: Config{Username: "admin"}, log: slog.New(slog.DiscardHandler), counts: newCounts(), faults: newFaults(), gate: newGate(), places: make(chan struct{}, 8)}
+	b = &boot{cfg: Config{Username: "admin"}, log: slog.New(slog.DiscardHandler), counts: newCounts(), faults: newFaults(), settings: newSettings(Config{}), gate: newGate(), places: make(chan struct{}, 8)}
 	b.cfg.Fault = func(Command) Fault { return Fault{} }
 	b.handlers = map[string]handler{"/print": {run: func(context.Context, Command) (reply, error) {
 		return reply{rows: slices.Repeat([][]field{{{"name", strings.Repeat("x", 1000)}}}, rows)}, nil

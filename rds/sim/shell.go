@@ -29,7 +29,7 @@ func (c *sshChannel) exec(src string) error {
 	}
 	defer done()
 	out := c.output()
-	_, failed, err := newCLI(c.s.ctx, c.s.box, c.s.number, c.s.cancel, out).run(src, "")
+	_, failed, err := newCLI(c.s, out).run(src, "")
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (c *sshChannel) shell() error {
 	}
 	defer done()
 	out := c.output()
-	con := newCLI(c.s.ctx, c.s.box, c.s.number, c.s.cancel, out)
+	con := newCLI(c.s, out)
 	in := bufio.NewReader(c.ch)
 	menu := ""
 	for {

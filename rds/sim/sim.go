@@ -43,7 +43,7 @@ func Start(ctx context.Context, cfg Config) (*Sim, error) {
 		return nil, fmt.Errorf("start the simulated box: %w", err)
 	}
 	s := &Sim{
-		hw:    hardware{cfg: cfg, store: st, journal: newJournal(), counts: newCounts(), faults: newFaults()},
+		hw:    hardware{cfg: cfg, store: st, journal: newJournal(), counts: newCounts(), faults: newFaults(), settings: newSettings(cfg)},
 		power: make(chan struct{}, 1),
 	}
 	var hosts []string

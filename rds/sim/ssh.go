@@ -41,6 +41,7 @@ type sshSession struct {
 	number uint64
 	log    *slog.Logger
 	conf   ssh.ServerConfig
+	rights policies      // of the account when it logged in
 	width  int           // columns that the user name asks for; 0: none
 	turn   chan struct{} // held by the channel that is served; one place
 
@@ -57,17 +58,14 @@ func newSSHSession(ctx context.Context, box *boot, conn net.Conn, conf *ssh.Serv
 	keys, err := box.cfg.authorized()
 	if len(keys) > 0 && err == nil {
 		s.conf.PublicKeyCallback = func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			return nil, s.login(meta, func(name string) error {
-				if name != box.cfg.Username || !keys[string(key.Marshal())] || !usable(key) {
-					return errCredentials
-				}
-				return nil
+			return nil, s.login(meta, func(_ state, name string) bool {
+				return same(name, box.cfg.Username) && keys[string(key.Marshal())] && usable(key)
 			})
 		}
 	}
 	if len(keys) == 0 || !box.cfg.Switches.KeysOnly {
 		s.conf.PasswordCallback = func(meta ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
-			return nil, s.login(meta, func(name string) error { return box.cfg.authenticate(name, string(password)) })
+			return nil, s.login(meta, func(st state, name string) bool { return st.authenticate(box.cfg, name, string(password)) })
 		}
 	}
 	return s
@@ -75,12 +73,15 @@ func newSSHSession(ctx context.Context, box *boot, conn net.Conn, conf *ssh.Serv
 
 // login carries out a login that check decides on. What follows a + in the user name are options of
 // the console.
-func (s *sshSession) login(meta ssh.ConnMetadata, check func(name string) error) error {
+func (s *sshSession) login(meta ssh.ConnMetadata, check func(st state, name string) bool) error {
 	const login = "/login"
 	s.box.counts.add(login)
 	name, options, _ := strings.Cut(meta.User(), "+")
 	fault := s.box.fault(Command{Name: login, Session: s.number, Transport: transportSSH})
-	err := fault.do(s.ctx, s.cancel, func() error { return check(name) })
+	err := fault.do(s.ctx, s.cancel, func() (err error) {
+		s.rights, err = s.box.login(transportSSH, func(st state) bool { return check(st, name) })
+		return err
+	})
 	if err != nil {
 		s.log.Warn("SSH login failed")
 		return err

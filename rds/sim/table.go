@@ -21,6 +21,10 @@ type table struct {
 	filled   int64               // bytes of the pool that something else has taken
 	late     map[diskID]struct{} // rows that have not come back after a reboot; copied before it is changed
 	poolLate bool                // the pool has not come back
+
+	lacking  bool // the package rose-storage is not in force
+	poolGone bool // the pool is not there until the settings change
+	gone     bool // nor are the disks, which are all late
 }
 
 // A pool is what the model must know of its configuration.
@@ -44,7 +48,7 @@ func (t table) find(ref string, p pool) int {
 // hidden reports whether a row is not listed, as it has not come back.
 func (t table) hidden(d disk, sw Switches) bool {
 	_, late := t.late[d.ID]
-	return late && sw.HideLate
+	return late && (sw.HideLate || t.lacking)
 }
 
 // index is find for every row.
@@ -202,7 +206,7 @@ func (t table) place(d *disk, p pool) (table, error) {
 	}
 	next := t
 	var ok bool
-	if next.files, ok = t.files.withParents(d.File, sw.NeedDirectory); !ok || t.poolLate {
+	if next.files, ok = t.files.withParents(d.File, sw.NeedDirectory); !ok || t.noPool() {
 		return t, failure("no such directory")
 	}
 	made := file{size: max(d.Size, old.size), made: old.made}
@@ -287,7 +291,7 @@ func (t *table) resize(old, d disk, p pool) error {
 		return failure("disk cannot be made smaller")
 	}
 	f, ok := t.files[d.File]
-	if !ok || t.poolLate {
+	if !ok || t.noPool() {
 		return failure("file is missing")
 	}
 	size := max(d.Size, f.size)
@@ -325,7 +329,7 @@ func (t table) removeFiles(list string, p pool) (table, error) {
 	next := t
 	for _, name := range strings.Split(list, ",") {
 		f, ok := next.files[name]
-		if !ok || t.poolLate {
+		if !ok || t.noPool() {
 			return t, errNoItem
 		}
 		if name == p.name {
@@ -349,7 +353,7 @@ func (t table) addDirectory(name string, p pool) (table, error) {
 	}
 	next := t
 	var ok bool
-	if next.files, ok = t.files.withParents(name, true); !ok || t.poolLate {
+	if next.files, ok = t.files.withParents(name, true); !ok || t.noPool() {
 		return t, failure("no such directory")
 	}
 	next.files = next.files.with(name, file{dir: true})

@@ -27,10 +27,12 @@ func (t *trap) Error() string { return t.message }
 
 var (
 	errNoCommand   = &trap{uncategorized, "no such command"}
+	errNoMenu      = &trap{missingItem, "no such command prefix"}
 	errNoItem      = &trap{missingItem, "no such item"}
 	errParameter   = &trap{uncategorized, "unknown parameter"}
 	errInterrupted = &trap{interrupted, "interrupted"}
 	errCredentials = &trap{uncategorized, "invalid user name or password (6)"}
+	errRights      = &trap{uncategorized, "not enough permissions (9)"}
 	errNoSpace     = failure("not enough space")
 )
 

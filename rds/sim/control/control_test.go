@@ -199,6 +199,31 @@ func TestBox(t *testing.T) {
 	}
 }
 
+// TestSettings mends a box and spoils it, and is never told the password.
+func TestSettings(t *testing.T) {
+	b := newBench(t)
+	var got sim.Settings
+	b.must("POST", "/settings", `{"policies": "read,api", "storage": "disabled", "pool-state": "degraded", "pool-missing": true, "no-certificate": true}`, &got)
+	if got != b.box.Settings() || got.Storage != sim.Disabled || got.PoolState != "degraded" || !got.PoolMissing || !got.NoCertificate || !strings.HasPrefix(got.Policies, "read,api,!") {
+		t.Errorf("settings are %+v", got)
+	}
+	if err := b.add("vm-1"); err == nil || !strings.Contains(err.Error(), "not enough permissions") {
+		t.Errorf("add without write: %v", err)
+	}
+	b.must("POST", "/settings", `{"policies": "", "storage": "installed", "pool-missing": false}`, nil)
+	if err := b.add("vm-1"); err != nil {
+		t.Error(err)
+	}
+	_, text := b.ask("POST", "/settings", `{"password": "hush-hush"}`, nil)
+	_, again := b.ask("GET", "/settings", "", nil)
+	if text != again || strings.Contains(text, "hush") || !strings.Contains(text, `"storage":"installed"`) {
+		t.Errorf("settings are %s and then %s", text, again)
+	}
+	if _, err := routeros.Dial(t.Context(), routeros.Config{Address: b.box.APIAddr(), Username: "admin", Password: "x"}); err == nil {
+		t.Error("the old password still counts")
+	}
+}
+
 // TestMisuse holds what is refused.
 func TestMisuse(t *testing.T) {
 	b := newBench(t)
@@ -215,6 +240,8 @@ func TestMisuse(t *testing.T) {
 		{"/fill", "{}", "free is missing"},
 		{"/resize", `{"disk": "none", "size": 5}`, "no such item"},
 		{"/drop", `{"host": "h"}`, "give its nqn"},
+		{"/settings", `{"policies": "read,dude"}`, "none of the policies"},
+		{"/settings", `{"storage": "gone"}`, "none of installed, disabled, available, missing"},
 	} {
 		if status, text := b.ask("POST", tt.path, tt.body, nil); status != http.StatusBadRequest || !strings.Contains(text, tt.want) {
 			t.Errorf("POST %s %s: %d %s, want %q", tt.path, tt.body, status, text, tt.want)

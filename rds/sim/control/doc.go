@@ -14,6 +14,8 @@
 //	POST   /freeze, /thaw     {"sessions": true, "nvme": true}; without either, both
 //	POST   /fill              {"free": BYTES}: take room until so much is left; a negative number gives it back
 //	POST   /resize            {"disk": ID or SLOT, "size": BYTES}, without an event
+//	GET    /settings          what a person sets, but for the password: see [sim.Settings]
+//	POST   /settings          set some of it, and the password: see [sim.Change]
 //	POST   /reboot            {"lose": "5s"}: with the last time's configuration lost, if it is given
 //
 // Times are written as "1.5s" or "200ms". What fails is answered with a status of 400 and above and

@@ -56,6 +56,8 @@ func New(s *sim.Sim) http.Handler {
 		"POST /thaw":          h.thaw,
 		"POST /fill":          h.fill,
 		"POST /resize":        h.resize,
+		"GET /settings":       func(*http.Request) (any, error) { return s.Settings(), nil },
+		"POST /settings":      h.change,
 		"POST /reboot":        h.reboot,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { answer(w, r, serve) })
@@ -241,4 +243,16 @@ func (h *handler) reboot(r *http.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), rebootTimeout)
 	defer cancel()
 	return nil, h.box.RebootLosing(ctx, time.Duration(what.Lose))
+}
+
+// change changes settings, and tells what they are then.
+func (h *handler) change(r *http.Request) (any, error) {
+	var c sim.Change
+	if err := read(r, &c); err != nil {
+		return nil, err
+	}
+	if err := h.box.Change(r.Context(), c); err != nil {
+		return nil, failure{http.StatusBadRequest, err}
+	}
+	return h.box.Settings(), nil
 }
