@@ -122,6 +122,9 @@ func (g *gathering) send(ctx context.Context, m *member, batch []*errand) answer
 	for i, a := range answers {
 		f := fateOf(a.err)
 		answered = answered || f == acknowledged || f == refused
+		if lacksRights(a.err) {
+			g.b.sessions.renew(m)
+		}
 		batch[i].answerc <- a
 	}
 	g.b.sessions.give(m, answered)

@@ -30,14 +30,16 @@ type lane struct {
 // A member is a session in a pool.
 type member struct {
 	session
-	lane  string    // its name
-	born  uint64    // of the pool's clock, when it had been made
-	since time.Time // the same
+	lane  string        // its name
+	born  uint64        // of the pool's clock, when it had been made
+	since time.Time     // the same
+	leftc chan struct{} // closed when it is out of its lane to be renewed, and nobody uses it
 
 	// Owned by pool.mu.
-	busy int       // places that are taken
-	good time.Time // when the box last answered on it
-	used time.Time // when a place was last given back
+	busy    int       // places that are taken
+	good    time.Time // when the box last answered on it
+	used    time.Time // when a place was last given back
+	leaving bool      // it is out of its lane
 }
 
 // steady is how long a session must last for the next one to be made at once.
@@ -157,7 +159,7 @@ func (l *lane) add(s session, err error) (m *member, alone bool) {
 		l.fails = 0
 		now := time.Now()
 		p.clock++
-		m = &member{session: s, lane: l.name, born: p.clock, since: now, good: now, used: now}
+		m = &member{session: s, lane: l.name, born: p.clock, since: now, good: now, used: now, leftc: make(chan struct{})}
 		l.members = append(l.members, m)
 	}
 	l.change()
@@ -176,13 +178,15 @@ func (l *lane) watch(ctx context.Context, m *member) {
 	p := l.pool
 	idle := time.NewTimer(p.cfg.IdleTimeout)
 	defer idle.Stop()
-	retired := false
+	retired, renewed := false, false
 	for over := false; !over; {
 		select {
 		case <-m.Done():
 			over = true
 		case <-ctx.Done():
 			over = true
+		case <-m.leftc:
+			renewed, over = true, true
 		case <-idle.C:
 			var again time.Duration
 			retired, again = l.retire(m)
@@ -190,7 +194,7 @@ func (l *lane) watch(ctx context.Context, m *member) {
 			idle.Reset(again)
 		}
 	}
-	if !retired {
+	if !retired && !renewed {
 		l.remove(m)
 	}
 	why := m.Err() // before it is closed by us
@@ -199,6 +203,8 @@ func (l *lane) watch(ctx context.Context, m *member) {
 	log := p.cfg.Logger.With("address", p.cfg.Address, "session", l.name)
 	switch {
 	case ctx.Err() != nil:
+	case renewed:
+		log.Info("closed a session on which the box refused a command for a lack of rights")
 	case retired:
 		log.Debug("closed a session that nobody used")
 	default:

@@ -121,7 +121,7 @@ func (p *sessionPool) forget(w *waiter, c class) {
 		return
 	}
 	if got := <-w.placec; got.m != nil {
-		got.m.busy--
+		p.release(got.m)
 		p.dispatch()
 	}
 }
@@ -130,7 +130,7 @@ func (p *sessionPool) forget(w *waiter, c class) {
 func (p *sessionPool) give(m *member, answered bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m.busy--
+	p.release(m)
 	m.used = time.Now()
 	if answered {
 		m.good = m.used

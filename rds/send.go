@@ -99,6 +99,9 @@ func (b *Box) on(ctx context.Context, cmd command, sent func(*member), do func(s
 	}
 	sent(m)
 	err = do(m)
+	if lacksRights(err) {
+		b.sessions.renew(m)
+	}
 	f := fateOf(err)
 	b.sessions.give(m, f == acknowledged || f == refused)
 	return err
