@@ -27,8 +27,12 @@ func dialAPI(ctx context.Context, cfg Config) (session, error) {
 	if err != nil {
 		return nil, err
 	}
+	conf, err := cfg.trust()
+	if err != nil {
+		return nil, err
+	}
 	client, err := routeros.Dial(ctx, routeros.Config{
-		Address: cfg.Address, Username: cfg.Username, Password: password, TLS: cfg.TLS,
+		Address: cfg.Address, Username: cfg.Username, Password: password, TLS: conf,
 		WriteTimeout: cfg.CommandTimeout, DialContext: cfg.DialContext,
 	})
 	if err != nil {

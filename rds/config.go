@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -37,6 +38,11 @@ type Config struct {
 	// ReadPassword, if it is not nil, is asked for the password at each login, in place of Password, so
 	// that a changed one needs no restart. It must not block for long.
 	ReadPassword func() (string, error)
+	// ReadKey, if it is not nil, is asked for the account's key at each login over SSH, in place of SSH.Signer,
+	// and ReadRoots at each connection over TLS for the authorities to trust, in place of TLS.RootCAs, so that
+	// changed files need no restart. They must not block for long.
+	ReadKey   func() (ssh.Signer, error)
+	ReadRoots func() (*x509.CertPool, error)
 	// TLS is the configuration of TLS of the API; nil means none.
 	TLS *tls.Config
 	// SSH is what SSH needs besides.
@@ -146,10 +152,12 @@ func (cfg Config) checkTransport() error {
 	switch {
 	case cfg.Transport != API && cfg.Transport != SSH:
 		return fmt.Errorf("transport %d is neither API nor SSH: %w", cfg.Transport, actors.ErrInvalid)
-	case cfg.Transport == API && cfg.SSH != (SSHConfig{}):
+	case cfg.Transport == API && (cfg.SSH != (SSHConfig{}) || cfg.ReadKey != nil):
 		return fmt.Errorf("settings of SSH beside the API: %w", actors.ErrInvalid)
 	case cfg.Transport == SSH && cfg.TLS != nil:
 		return fmt.Errorf("TLS beside SSH: %w", actors.ErrInvalid)
+	case cfg.TLS == nil && cfg.ReadRoots != nil:
+		return fmt.Errorf("authorities to trust without TLS: %w", actors.ErrInvalid)
 	case cfg.Transport == SSH:
 		return cfg.checkSSH()
 	}
@@ -213,6 +221,32 @@ func (cfg Config) password() (string, error) {
 		return "", fmt.Errorf("read the box's password: %w", err)
 	}
 	return password, nil
+}
+
+// key returns the account's key as it is now, or nil where there is none. The error holds nothing of it.
+func (cfg Config) key() (ssh.Signer, error) {
+	if cfg.ReadKey == nil {
+		return cfg.SSH.Signer, nil
+	}
+	key, err := cfg.ReadKey()
+	if err != nil {
+		return nil, fmt.Errorf("read the account's key: %w", err)
+	}
+	return key, nil
+}
+
+// trust returns the configuration of TLS with the authorities that are to be trusted now, or nil without TLS.
+func (cfg Config) trust() (*tls.Config, error) {
+	if cfg.ReadRoots == nil {
+		return cfg.TLS, nil
+	}
+	roots, err := cfg.ReadRoots()
+	if err != nil {
+		return nil, fmt.Errorf("read the authorities to trust: %w", err)
+	}
+	conf := cfg.TLS.Clone()
+	conf.RootCAs = roots
+	return conf, nil
 }
 
 func (h Hooks) complete() Hooks {

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 	"regexp"
 
 	"github.com/rds-csi/rds-csi/rds/console"
@@ -34,7 +35,7 @@ func mustMend(err error) bool {
 // Texts of refusals, lower case, over the API and on the console.
 var (
 	deniedText  = regexp.MustCompile(`permission|not allowed|not permitted`)
-	unknownText = regexp.MustCompile(`no such command|bad command name|unknown (parameter|property)|expected end of command`)
+	unknownText = regexp.MustCompile(`no such command|bad command name|unknown (parameter|property)|expected end of command|does not match any value of type`)
 )
 
 // lacksRights and lacksPackage report what no retry mends.
@@ -56,7 +57,6 @@ func explain(err error) error {
 func explainConnect(err error, cfg Config) error {
 	var (
 		noTLS    tls.RecordHeaderError
-		alert    tls.AlertError
 		untrusty *tls.CertificateVerificationError
 		name     x509.HostnameError
 	)
@@ -74,8 +74,14 @@ func explainConnect(err error, cfg Config) error {
 		return &hint{err, "the box's certificate is not trusted: name the authority that signed it (--rds-ca-file), or give the box another"}
 	case errors.As(err, &noTLS):
 		return &hint{err, "the port does not speak TLS: name that of api-ssl (--rds-address), or choose the API without TLS (--rds-plain)"}
-	case errors.As(err, &alert) && cfg.TLS != nil:
+	case isAlert(err) && cfg.TLS != nil:
 		return &hint{err, "the box refuses TLS, as it does without a certificate: give its service api-ssl one"}
 	}
 	return err
+}
+
+// isAlert reports whether the peer ended a TLS handshake with an alert, whose type crypto/tls keeps to itself.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }

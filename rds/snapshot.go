@@ -112,7 +112,7 @@ func (s *snapshot) poolOf(dir string) (pool, error) {
 	pools := s.pools[at]
 	switch len(pools) {
 	case 0:
-		return pool{}, fmt.Errorf("the box has no disk mounted at %q, which holds %s: mount it, or name another directory (--volume-path, volumePath of the StorageClass): %w", at, dir, actors.ErrUnavailable)
+		return pool{}, fmt.Errorf("the box has no disk mounted at %q, which holds %s: mount it, or name another directory (--volume-path, volumePath of the StorageClass); a RAID needs the package rose-storage on the box: %w", at, dir, actors.ErrUnavailable)
 	case 1:
 	default:
 		return pool{}, fmt.Errorf("the box has %d disks mounted at %q, which holds %s: %w", len(pools), at, dir, actors.ErrUnavailable)

@@ -44,8 +44,12 @@ func (cfg Config) console() (console.Config, error) {
 	if err != nil {
 		return console.Config{}, err
 	}
+	key, err := cfg.key()
+	if err != nil {
+		return console.Config{}, err
+	}
 	return console.Config{
-		Address: cfg.Address, Username: cfg.Username, Password: password, Signer: cfg.SSH.Signer,
+		Address: cfg.Address, Username: cfg.Username, Password: password, Signer: key,
 		HostKey: cfg.SSH.HostKey, KnownHosts: cfg.SSH.KnownHosts,
 		DialTimeout: cfg.CommandTimeout, CommandTimeout: cfg.CommandTimeout,
 		DialContext: cfg.DialContext, Logger: cfg.Logger,
