@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/rds-csi/rds-csi/rds"
 	"github.com/rds-csi/rds-csi/rds/console"
 )
@@ -133,11 +135,15 @@ func (f *controllerFlags) sessions(box *rds.Config, host string) (err error) {
 		if f.sshKeyFile != "" || f.sshHostKey != "" || f.sshKnownHosts != "" {
 			return usageError{errors.New("--rds-ssh-key-file, --rds-ssh-host-key and --rds-ssh-known-hosts are for --rds-transport=ssh")}
 		}
-		box.TLS, err = f.tls(host)
+		if box.TLS, err = f.tls(host); err == nil && f.rdsCAFile != "" {
+			box.ReadRoots = f.roots
+		}
 		return err
 	case "ssh":
 		box.Transport = rds.SSH
-		box.SSH, err = f.ssh()
+		if box.SSH, err = f.ssh(); err == nil && f.sshKeyFile != "" {
+			box.ReadKey = f.key
+		}
 		return err
 	}
 	return usageError{fmt.Errorf("--rds-transport %.32q is not one of api, ssh", f.rdsTransport)}
@@ -158,14 +164,23 @@ func (f *controllerFlags) ssh() (rds.SSHConfig, error) {
 		}
 		return cfg, nil
 	}
+	// It is read again at each login; what is wrong with the file should be said at the start.
+	var err error
+	cfg.Signer, err = f.key()
+	return cfg, err
+}
+
+// key reads the account's key.
+func (f *controllerFlags) key() (ssh.Signer, error) {
 	pem, err := os.ReadFile(f.sshKeyFile)
 	if err != nil {
-		return cfg, fmt.Errorf("read --rds-ssh-key-file: %w", err)
+		return nil, fmt.Errorf("read --rds-ssh-key-file: %w", err)
 	}
-	if cfg.Signer, err = console.ParseKey(pem, nil); err != nil {
-		return cfg, usageError{fmt.Errorf("--rds-ssh-key-file %s: %w", f.sshKeyFile, err)}
+	key, err := console.ParseKey(pem, nil)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--rds-ssh-key-file %s: %w", f.sshKeyFile, err)}
 	}
-	return cfg, nil
+	return key, nil
 }
 
 // boxAddress returns the box's host alone, and with the port of its API, or of SSH.
@@ -202,13 +217,21 @@ func (f *controllerFlags) tls(host string) (*tls.Config, error) {
 	if f.rdsCAFile == "" {
 		return cfg, nil
 	}
+	// It is read again at each connection.
+	var err error
+	cfg.RootCAs, err = f.roots()
+	return cfg, err
+}
+
+// roots reads the authorities that may vouch for the box.
+func (f *controllerFlags) roots() (*x509.CertPool, error) {
 	pem, err := os.ReadFile(f.rdsCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("read --rds-ca-file: %w", err)
 	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
 		return nil, usageError{fmt.Errorf("--rds-ca-file %s holds no PEM certificate", f.rdsCAFile)}
 	}
-	return cfg, nil
+	return roots, nil
 }
