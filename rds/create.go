@@ -97,7 +97,7 @@ func (b *Box) checkConfigured(dir string) error {
 		return err
 	}
 	if !slices.Contains(b.cfg.VolumePaths, dir) {
-		return fmt.Errorf("volume path %s is none of those configured, %s: %w", dir, strings.Join(b.cfg.VolumePaths, " "), actors.ErrInvalid)
+		return fmt.Errorf("volume path %s is none of those configured (--volume-path), %s: %w", dir, strings.Join(b.cfg.VolumePaths, " "), actors.ErrInvalid)
 	}
 	return nil
 }

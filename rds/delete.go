@@ -64,7 +64,7 @@ func (b *Box) deletable(r row) error {
 		return fmt.Errorf("disk %q is attached to node %s, detach it first: %w", r.slot, r.ledger.Grants[n-1].Node, actors.ErrPrecondition)
 	}
 	if dir := path.Dir(r.path); !slices.Contains(b.cfg.VolumePaths, dir) {
-		return fmt.Errorf("disk %q lies in %.200q, which is none of the configured volume paths: %w", r.slot, dir, actors.ErrPrecondition)
+		return fmt.Errorf("disk %q lies in %.200q, which is none of the configured volume paths (--volume-path): %w", r.slot, dir, actors.ErrPrecondition)
 	}
 	return nil
 }

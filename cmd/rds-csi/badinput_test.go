@@ -241,6 +241,23 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// TestUnknownVolumePath has a StorageClass that names a directory which the controller does not know.
+func TestUnknownVolumePath(t *testing.T) {
+	box := startBox(t, t.TempDir(), "127.0.0.1:0")
+	w := watch(t, box.APIAddr(), "--rds-plain")
+	_, err := w.controller.CreateVolume(t.Context(), &csipb.CreateVolumeRequest{
+		Name: badVolume, CapacityRange: &csipb.CapacityRange{RequiredBytes: 1 << 30},
+		VolumeCapabilities: []*csipb.VolumeCapability{sharedBlock()}, Parameters: map[string]string{"volumePath": "/raid5/vms"},
+	})
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "/raid5/vms") || !strings.Contains(err.Error(), "--volume-path") {
+		t.Errorf("CreateVolume = %v, want InvalidArgument, the directory and --volume-path named", err)
+	}
+	w.alive()
+	if err := insist(t, func(ctx context.Context) error { return w.create(ctx, badVolume) }); err != nil {
+		t.Error(err)
+	}
+}
+
 func (tt setting) run(t *testing.T, way way) {
 	b, flags := tt.start(t, way)
 	if !tt.make {
