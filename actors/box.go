@@ -68,8 +68,9 @@ type Capacity struct {
 type Nodes interface {
 	// Check returns nil where the volume may be granted to the node, ErrNotFound where the cluster
 	// has no such node, ErrPrecondition where the node is fenced, and ErrUnavailable where that
-	// cannot be told.
-	Check(ctx context.Context, id VolumeID, node NodeID) error
+	// cannot be told. attached is the subsystem NQN under which the node was told to use the volume
+	// before, as its VolumeAttachment's metadata says; empty where it does not.
+	Check(ctx context.Context, id VolumeID, node NodeID) (attached string, err error)
 	// Lost says why the node may still be using the volume although its detach is asked for: it is
 	// gone, not ready, out of service, lists the volume in use, or could not be read. The empty
 	// string means that the node confirmed the detach.

@@ -119,8 +119,8 @@ type fakeNodes struct {
 	lost   map[NodeID]string
 }
 
-func (n *fakeNodes) Check(context.Context, VolumeID, NodeID) error        { return n.refuse }
-func (n *fakeNodes) Lost(_ context.Context, _ VolumeID, id NodeID) string { return n.lost[id] }
+func (n *fakeNodes) Check(context.Context, VolumeID, NodeID) (string, error) { return "", n.refuse }
+func (n *fakeNodes) Lost(_ context.Context, _ VolumeID, id NodeID) string    { return n.lost[id] }
 
 // told collects announcements.
 type told struct {

@@ -23,7 +23,7 @@ func (s *Supervisor) Publish(ctx context.Context, id VolumeID, node NodeID, acce
 	if access != AccessSingle && access != AccessReader && access != AccessShared {
 		return Volume{}, fmt.Errorf("access %v cannot be granted: %w", access, ErrInvalid)
 	}
-	if err := s.cfg.Nodes.Check(ctx, id, node); err != nil {
+	if _, err := s.cfg.Nodes.Check(ctx, id, node); err != nil {
 		return Volume{}, fmt.Errorf("publish volume %s to node %s: %w", id, node, err)
 	}
 	return s.ask(ctx, id, "volume.publish", func(w Waiter) Event {

@@ -54,12 +54,12 @@ func (s *StaticNodes) Remove(node NodeID) {
 	delete(s.nodes, node)
 }
 
-// Check returns ErrNotFound unless the node is on the list.
-func (s *StaticNodes) Check(_ context.Context, _ VolumeID, node NodeID) error {
+// Check returns ErrNotFound unless the node is on the list. Nobody but the ledger knows of attachments.
+func (s *StaticNodes) Check(_ context.Context, _ VolumeID, node NodeID) (string, error) {
 	if !s.has(node) {
-		return fmt.Errorf("node %.80q is not in the list of nodes: %w", string(node), ErrNotFound)
+		return "", fmt.Errorf("node %.80q is not in the list of nodes: %w", string(node), ErrNotFound)
 	}
-	return nil
+	return "", nil
 }
 
 // Lost tells the nodes that are not on the list. Those on it are taken at their word: without

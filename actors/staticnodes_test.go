@@ -16,7 +16,7 @@ func TestStaticNodesFollowTheList(t *testing.T) {
 	}
 	check := func(node NodeID, wantErr error, wantLost string) {
 		t.Helper()
-		if err := nodes.Check(t.Context(), id, node); !errors.Is(err, wantErr) {
+		if _, err := nodes.Check(t.Context(), id, node); !errors.Is(err, wantErr) {
 			t.Errorf("Check(%s) = %v, want %v", node, err, wantErr)
 		}
 		if lost := nodes.Lost(t.Context(), id, node); lost != wantLost {

@@ -22,6 +22,9 @@ type NodesConfig struct {
 	Client kubernetes.Interface
 	// Driver is the CSI driver's name, by which VolumeAttachments and volumes in use are found.
 	Driver string
+	// NQNKey is the key of the publish context, and so of a VolumeAttachment's metadata, that holds the
+	// subsystem NQN. "": Check never tells one.
+	NQNKey string
 	// Timeout bounds each method. 0 is DefaultTimeout.
 	Timeout time.Duration
 }
@@ -30,6 +33,7 @@ type NodesConfig struct {
 type Nodes struct {
 	client  kubernetes.Interface
 	driver  string
+	nqnKey  string
 	timeout time.Duration
 }
 
@@ -43,40 +47,40 @@ func NewNodes(config NodesConfig) (*Nodes, error) {
 	if config.Timeout == 0 {
 		config.Timeout = DefaultTimeout
 	}
-	return &Nodes{client: config.Client, driver: config.Driver, timeout: config.Timeout}, nil
+	return &Nodes{client: config.Client, driver: config.Driver, nqnKey: config.NQNKey, timeout: config.Timeout}, nil
 }
 
 // Check implements actors.Nodes. A node is fenced where it has the out-of-service taint, or where
 // nobody wants the volume there any more: its VolumeAttachment is gone or being deleted. The latter
 // is asked since external-attacher publishes again what a listing of volumes omits, and would so
 // undo a fence.
-func (n *Nodes) Check(ctx context.Context, id actors.VolumeID, node actors.NodeID) error {
+func (n *Nodes) Check(ctx context.Context, id actors.VolumeID, node actors.NodeID) (attached string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
 	object, err := n.client.CoreV1().Nodes().Get(ctx, string(node), metav1.GetOptions{})
 	switch {
 	case gone(err):
-		return fmt.Errorf("node %s does not exist: %w", node, actors.ErrNotFound)
+		return "", fmt.Errorf("node %s does not exist: %w", node, actors.ErrNotFound)
 	case err != nil:
-		return fmt.Errorf("read node %s: %w: %w", node, err, actors.ErrUnavailable)
+		return "", fmt.Errorf("read node %s: %w: %w", node, err, actors.ErrUnavailable)
 	case outOfService(object):
-		return fmt.Errorf("node %s is fenced by the taint %s, remove it when the node is back: %w",
+		return "", fmt.Errorf("node %s is fenced by the taint %s, remove it when the node is back: %w",
 			node, corev1.TaintNodeOutOfService, actors.ErrPrecondition)
 	}
 	name := attachmentName(id, n.driver, node)
 	attachment, err := n.client.StorageV1().VolumeAttachments().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case gone(err):
-		return fmt.Errorf("no VolumeAttachment %s wants the volume on node %s: %w", name, node, actors.ErrPrecondition)
+		return "", fmt.Errorf("no VolumeAttachment %s wants the volume on node %s: %w", name, node, actors.ErrPrecondition)
 	case err != nil:
-		return fmt.Errorf("read VolumeAttachment %s: %w: %w", name, err, actors.ErrUnavailable)
+		return "", fmt.Errorf("read VolumeAttachment %s: %w: %w", name, err, actors.ErrUnavailable)
 	case attachment.DeletionTimestamp != nil:
-		return fmt.Errorf("VolumeAttachment %s is being deleted: %w", name, actors.ErrPrecondition)
+		return "", fmt.Errorf("VolumeAttachment %s is being deleted: %w", name, actors.ErrPrecondition)
 	case attachment.Spec.Attacher != n.driver || attachment.Spec.NodeName != string(node):
-		return fmt.Errorf("VolumeAttachment %s is for driver %.63q and node %.63q, which is not what its name says: %w",
+		return "", fmt.Errorf("VolumeAttachment %s is for driver %.63q and node %.63q, which is not what its name says: %w",
 			name, attachment.Spec.Attacher, attachment.Spec.NodeName, actors.ErrPrecondition)
 	}
-	return nil
+	return attachment.Status.AttachmentMetadata[n.nqnKey], nil
 }
 
 // Lost implements actors.Nodes. Whatever cannot be read counts as lost.

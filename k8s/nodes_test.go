@@ -103,7 +103,7 @@ func TestCheck(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := newNodes(t, fake.NewClientset(c.objects...), 0).Check(t.Context(), volume, worker)
+			_, err := newNodes(t, fake.NewClientset(c.objects...), 0).Check(t.Context(), volume, worker)
 			if !errors.Is(err, c.want) || (err != nil && (c.want == nil || !strings.Contains(err.Error(), c.text))) {
 				t.Errorf("Check = %v, want %v with %q", err, c.want, c.text)
 			}
@@ -161,7 +161,7 @@ func TestNodesFailClosed(t *testing.T) {
 				client := fake.NewClientset(node(nil), attachment(nil))
 				client.PrependReactor("get", kind, func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, failure })
 				nodes := newNodes(t, client, 0)
-				if err := nodes.Check(t.Context(), volume, worker); !errors.Is(err, actors.ErrUnavailable) || errors.Is(err, actors.ErrNotFound) {
+				if _, err := nodes.Check(t.Context(), volume, worker); !errors.Is(err, actors.ErrUnavailable) || errors.Is(err, actors.ErrNotFound) {
 					t.Errorf("Check = %v, want ErrUnavailable", err)
 				}
 				if got := nodes.Lost(t.Context(), volume, worker); kind == "nodes" && !strings.HasPrefix(got, "node could not be read: ") {
@@ -175,7 +175,7 @@ func TestNodesFailClosed(t *testing.T) {
 // Without the bound this test hangs.
 func TestNodesDoNotWaitForAHungServer(t *testing.T) {
 	nodes := newNodes(t, served(t, hung), 20*time.Millisecond)
-	if err := nodes.Check(t.Context(), volume, worker); !errors.Is(err, actors.ErrUnavailable) {
+	if _, err := nodes.Check(t.Context(), volume, worker); !errors.Is(err, actors.ErrUnavailable) {
 		t.Errorf("Check = %v, want ErrUnavailable", err)
 	}
 	if got := nodes.Lost(t.Context(), volume, worker); !strings.HasPrefix(got, "node could not be read: ") {
