@@ -23,6 +23,8 @@ type Announcement struct {
 	// migration from the target's grant to its outcome.
 	Duration time.Duration
 	Reason   string // MigrationFailed, MigrationTimedOut
+	// DecidedBy says by what a migration's outcome was decided: KubeVirt, detach order, or deadline.
+	DecidedBy string
 }
 
 // AnnouncementKind says what an Announcement tells.
@@ -39,6 +41,8 @@ const (
 	MigrationCompleted
 	MigrationFailed
 	MigrationTimedOut
+	Adopted  // a volume of the older driver got its first ledger
+	Repaired // the box had forgotten a write that it had acknowledged, and got it again
 )
 
 // String returns the kind's name, which is the reason of the Kubernetes event where there is one.
@@ -60,6 +64,10 @@ func (k AnnouncementKind) String() string {
 		return "MigrationFailed"
 	case MigrationTimedOut:
 		return "MigrationTimedOut"
+	case Adopted:
+		return "VolumeAdopted"
+	case Repaired:
+		return "VolumeRepaired"
 	}
 	return "Unknown"
 }

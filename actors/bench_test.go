@@ -156,7 +156,7 @@ func BenchmarkSupervisorPublish(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		id := benchVolume(int(next.Add(1) - 1))
 		for pb.Next() {
-			v, err := s.Publish(b.Context(), id, "node-a", AccessShared)
+			v, err := s.Publish(b.Context(), id, "node-a", AccessShared, PolicyAuto)
 			if err != nil || len(v.Ledger.Grants) != 1 {
 				b.Errorf("publish: %v, error %v", v.Ledger, err)
 				return
@@ -175,7 +175,7 @@ func BenchmarkSupervisorRepublish(b *testing.B) {
 	b.ReportAllocs()
 	s := supervise(b, 1)
 	publish := func() error {
-		_, err := s.Publish(b.Context(), benchVolume(0), "node-a", AccessSingle)
+		_, err := s.Publish(b.Context(), benchVolume(0), "node-a", AccessSingle, PolicyAuto)
 		return err
 	}
 	for b.Loop() {

@@ -17,7 +17,15 @@
 // The Ledger in the comment of the volume's disk row says who was granted what and when, how far
 // revokes fence, and which migration outcome was told. It is written in the same command as the
 // change it records, so that a restarted process rebuilds its State from rows alone. A migration is
-// derived from the ledger (migration.go); nothing about it is kept elsewhere.
+// derived from the ledger (migration.go); nothing about it is kept elsewhere, but for what KubeVirt says.
+//
+// # What Kubernetes decides
+//
+// The box holds the grant, Kubernetes the intent. An Orchestrator is asked live, as an effect, so that
+// nothing else happens to the volume meanwhile: whether a second node may have a shared volume (admit.go),
+// how KubeVirt says a migration ended (verdict.go), whether a grant that no VolumeAttachment asks for is
+// left over (stale.go, and recheck.go, which finds them), and whose a volume without a ledger is
+// (adoption.go). Without an Orchestrator the ledger alone decides.
 //
 // # Writes whose answer was lost
 //

@@ -5,8 +5,9 @@ package actors
 
 // An Effect is what Step wants done. The types are sealed.
 //
-// ReadRow, GrantRow, RevokeRow and Run talk to the box: one of them is in flight at a time, and its result
-// comes back as Done. Reply, Joined and Announce are carried out at once.
+// ReadRow, GrantRow, RevokeRow and Run talk to the box, and Confirm, Admit, Judge and Adopt to the
+// orchestrator: one of all these is in flight at a time, and its result comes back as Done. Reply, Joined
+// and Announce are carried out at once.
 //
 //sumtype:decl
 type Effect interface{ effect() }
@@ -32,6 +33,25 @@ type Run struct {
 	Op  Operation
 }
 
+// Confirm asks whether a grant is stale.
+type Confirm struct{ Node NodeID }
+
+// Admit asks whether a shared volume may be granted to a second node.
+type Admit struct {
+	For            Waiter
+	Holder, Target NodeID
+	Policy         Policy
+}
+
+// Judge asks how KubeVirt's live migration between two nodes stands.
+type Judge struct {
+	For            Waiter
+	Source, Target NodeID
+}
+
+// Adopt asks what the cluster knows of a volume whose row carries no ledger.
+type Adopt struct{ For Waiter }
+
 // Reply answers a request.
 type Reply struct {
 	Waiter Waiter
@@ -49,6 +69,10 @@ func (ReadRow) effect()   {}
 func (GrantRow) effect()  {}
 func (RevokeRow) effect() {}
 func (Run) effect()       {}
+func (Confirm) effect()   {}
+func (Admit) effect()     {}
+func (Judge) effect()     {}
+func (Adopt) effect()     {}
 func (Reply) effect()     {}
 func (Joined) effect()    {}
 func (Announce) effect()  {}

@@ -16,6 +16,10 @@ type Publish struct {
 	Waiter Waiter
 	Node   NodeID
 	Access Access
+	// Policy says which second node a shared volume admits.
+	Policy Policy
+	// Attached is the NQN under which the node was told to use the volume before, if it was.
+	Attached string
 }
 
 // Unpublish asks that a node's grant be revoked.
@@ -32,13 +36,23 @@ type Exclusive struct {
 	Op     Operation
 }
 
-// Observed says that the box or the cluster may have changed: the row is to be read again.
+// Observed says that the box may have changed: the row is to be read again.
 type Observed struct{}
+
+// Suspected names the grants for which no VolumeAttachment is to be seen. Caches lag: nothing is
+// revoked before the cluster has confirmed it.
+type Suspected struct{ Nodes []NodeID }
+
+// Outcome says how KubeVirt's live migration of the volume stands.
+type Outcome struct{ Migration Migration }
 
 // Done is the result of the effect in flight.
 type Done struct {
-	Volume Volume // of ReadRow and Run
-	Err    error
+	Volume    Volume    // of ReadRow and Run
+	Lost      string    // of Confirm
+	Migration Migration // of Judge
+	Adoption  Adoption  // of Adopt
+	Err       error
 }
 
 // Tick says that the time State.Deadline has come.
@@ -48,5 +62,7 @@ func (Publish) event()   {}
 func (Unpublish) event() {}
 func (Exclusive) event() {}
 func (Observed) event()  {}
+func (Suspected) event() {}
+func (Outcome) event()   {}
 func (Done) event()      {}
 func (Tick) event()      {}

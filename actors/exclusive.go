@@ -29,7 +29,7 @@ func (m *machine) run(r request) {
 func (m *machine) doneRun(ev Done) {
 	if ev.Err == nil {
 		m.s.readAt = m.now
-		m.adopt(ev.Volume, false)
+		m.take(ev.Volume, false)
 		m.reply(m.pop(), nil)
 		return
 	}

@@ -54,6 +54,7 @@ type Ledger struct {
 	Access  Access  // of all grants; AccessNone without any
 	Grants  []Grant // in the order they were made
 	Told    string  // outcome of a migration that was told, or is pending: <kind>.<token of its target's grant>
+	Left    NodeID  // while the outcome is pending: the one of its two nodes that was detached
 	Bounce  Token   // when the export was last bounced to shed a lost node
 	Off     bool    // a bounce is not over: the export must be turned on again, or go off once more if it is on
 	Prefix  string  // of the NQN, as a row may hide that too; empty: DefaultNQNPrefix; "-": another one, which the row shows
@@ -61,8 +62,8 @@ type Ledger struct {
 
 // MaxLedger is the length in bytes of the longest ledger of a volume with at most two grants whose
 // nodes have 63-character names, or at most one and a Prefix of MaxNQNPrefix. A ReadOnlyMany volume's
-// ledger grows with its nodes. A Prefix beside two grants, which is there for the instant in which an
-// export is bounced that two nodes have, may exceed it.
+// ledger grows with its nodes. A Prefix beside two names, which is there for the instant in which an
+// export is bounced that two nodes have or had, may exceed it.
 const MaxLedger = 255
 
 // MaxNQNPrefix is the length in bytes of the longest prefix of NQNs that a StorageClass may name.
@@ -84,7 +85,7 @@ const prefixKey = "/q:"
 var clusterForm = regexp.MustCompile(`^[0-9a-f]{12}$`)
 
 // toldForm bounds what Told may hold to the alphabet that RouterOS takes without quoting.
-var toldForm = regexp.MustCompile(`^(success|failed|timeout|pending)\.[0-9a-z]{1,13}$`)
+var toldForm = regexp.MustCompile(`^(success|failed|timeout|` + pendingKind + `)\.[0-9a-z]{1,13}$`)
 
 // prefixForm is that of an NQN's beginning, in the alphabet of ledgers.
 var prefixForm = regexp.MustCompile(`^nqn\.[A-Za-z0-9._:/-]*$`)
@@ -116,6 +117,9 @@ func (l Ledger) String() string {
 	}
 	if l.Told != "" {
 		fmt.Fprintf(&b, "/o:%s", l.Told)
+	}
+	if l.Left != "" {
+		fmt.Fprintf(&b, "/d:%s", l.Left)
 	}
 	if l.Bounce != 0 {
 		key := 'b'
@@ -186,6 +190,9 @@ func (l *Ledger) parseField(field string) (err error) {
 		l.Grants = append(l.Grants, g)
 	case "o":
 		l.Told = value
+	case "d":
+		l.Left = NodeID(value)
+		err = l.Left.Check()
 	case "b", "B":
 		l.Off = key == "B"
 		l.Bounce, err = parseToken(value)
@@ -222,7 +229,22 @@ func (l Ledger) check() error {
 	case l.Prefix != "" && l.Prefix != prefixShown && (len(l.Prefix) > maxPrefix || !prefixForm.MatchString(l.Prefix)):
 		return fmt.Errorf("NQN prefix that is not \"nqn.\" and up to %d bytes in all", maxPrefix)
 	}
+	if err := l.checkPending(); err != nil {
+		return err
+	}
 	return l.checkGrants()
+}
+
+// checkPending reports an outcome that is pending without the two nodes it is about.
+func (l Ledger) checkPending() error {
+	_, pending := l.pending()
+	switch waits := strings.HasPrefix(l.Told, pendingKind+"."); {
+	case waits != pending, pending != (l.Left != ""):
+		return fmt.Errorf("migration outcome %q with %d grants and %q detached", l.Told, len(l.Grants), l.Left)
+	case l.Granted(l.Left):
+		return fmt.Errorf("node %s is both granted and detached", l.Left)
+	}
+	return nil
 }
 
 // checkGrants reports grants that were never made.

@@ -27,12 +27,19 @@ func prefixed(prefix string) Ledger {
 	return l
 }
 
+// undecided is the longest ledger of a migration whose outcome is pending.
+func undecided() Ledger {
+	l := fullLedger.without(fullLedger.Grants[0].Node)
+	l.Told, l.Left, l.Prefix = entry(0, l.Grants[0].At), fullLedger.Grants[0].Node, prefixShown
+	return l
+}
+
 var longestPrefix = "nqn.2024-01." + strings.Repeat("c", MaxNQNPrefix-len("nqn.2024-01."))
 
 func TestTheLongestLedgerFitsAComment(t *testing.T) {
 	shown := fullLedger
 	shown.Prefix = prefixShown
-	for _, l := range []Ledger{fullLedger, shown, prefixed(longestPrefix)} {
+	for _, l := range []Ledger{fullLedger, shown, undecided(), prefixed(longestPrefix)} {
 		if n := len(l.String()); n > MaxLedger {
 			t.Errorf("%d bytes, at most %d fit: %s", n, MaxLedger, l)
 		}
@@ -53,6 +60,7 @@ func TestLedgerRoundTrip(t *testing.T) {
 		{Cluster: testCluster, Gen: 7, Fencing: FencingNone, Timeout: 30, Access: AccessReader, Grants: []Grant{{"a", 1}, {"b.example", 2}, {"c", 2}}},
 		{Cluster: testCluster, Gen: 1, Fencing: FencingEpoch, Timeout: 300, Port: 1},
 		fullLedger,
+		undecided(),
 		// A prefix may hold what separates fields and their parts.
 		prefixed(prefixShown),
 		prefixed("nqn.2024-01.io.example"),
@@ -123,6 +131,13 @@ func TestADamagedLedgerIsRefused(t *testing.T) {
 		"grants, no mode":    strings.Replace(good, "/m:m", "", 1),
 		"mode, no grants":    "rds-csi.1/c:0123456789ab/g:5/f:e/t:300/m:m",
 		"unknown outcome":    good + "/o:maybe.1",
+		"pending, nobody":    good + "/o:pending.lq3x0abd",
+		"pending, no mode":   "rds-csi.1/c:0123456789ab/g:5/f:e/t:300/o:pending.lq3x0abd/d:node-a",
+		"pending, two left":  good + "/o:pending.lq3x0abd/d:node-c",
+		"pending, no token":  strings.Replace(good, "/n:node-b:lq3x0abd", "/o:pending.0/d:node-b", 1),
+		"pending, granted":   strings.Replace(good, "/n:node-b:lq3x0abd", "/o:pending.lq3x0abd/d:node-a", 1),
+		"decided, detached":  strings.Replace(good, "/n:node-b:lq3x0abd", "/o:failed.lq3x0abd/d:node-b", 1),
+		"detached, no name":  strings.Replace(good, "/n:node-b:lq3x0abd", "/o:pending.lq3x0abd/d:", 1),
 		"negative token":     strings.Replace(good, "lq3x0abd", "-q3x0abd", 1),
 		"trailing space":     good + " ",
 		"no port":            strings.Replace(good, "/p:3es", "/p:", 1),

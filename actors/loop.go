@@ -20,10 +20,10 @@ type actor struct {
 	id  VolumeID
 	sup *Supervisor
 
-	mailbox  chan message  // bounded; the supervisor sends without waiting
-	observed chan struct{} // latest wins: room for one
-	results  chan Done     // of the effect in flight: room for one
-	donec    chan struct{} // closed when the loop has ended
+	mailbox chan message  // bounded; the supervisor sends without waiting
+	news    news          // latest wins
+	results chan Done     // of the effect in flight: room for one
+	donec   chan struct{} // closed when the loop has ended
 
 	snap atomic.Pointer[snapshot] // what Stats and List may see; written by the loop
 
@@ -57,7 +57,7 @@ type snapshot struct {
 func newActor(id VolumeID, sup *Supervisor) *actor {
 	a := &actor{
 		id: id, sup: sup,
-		mailbox: make(chan message, mailboxSize), observed: make(chan struct{}, 1),
+		mailbox: make(chan message, mailboxSize), news: news{wake: make(chan struct{}, 1)},
 		results: make(chan Done, 1), donec: make(chan struct{}),
 		waiters: map[Waiter]message{},
 		state:   NewState(id, sup.rules),
@@ -75,8 +75,10 @@ func (a *actor) loop() {
 		select {
 		case msg := <-a.mailbox:
 			a.receive(msg)
-		case <-a.observed:
-			a.step(Observed{})
+		case <-a.news.wake:
+			for _, ev := range a.news.take() {
+				a.step(ev)
+			}
 		case done := <-a.results:
 			a.busy = false
 			a.step(done)
@@ -132,7 +134,7 @@ func (a *actor) carryOut(e Effect) {
 		a.joined(e)
 	case Announce:
 		a.sup.announce(e.Announcement)
-	case ReadRow, GrantRow, RevokeRow, Run:
+	case ReadRow, GrantRow, RevokeRow, Run, Confirm, Admit, Judge, Adopt:
 		a.busy = true
 		go a.work(a.context(e), e)
 	}
@@ -180,10 +182,7 @@ func (a *actor) recover(p any) {
 	a.penance()
 
 	// Nobody may ask for a while, and yet a migration's time may run or a bounce be cut short.
-	select {
-	case a.observed <- struct{}{}:
-	default: // it will look anyway
-	}
+	a.news.observed()
 }
 
 // awaitResult waits for the effect in flight. It is bounded by the box's own deadlines.
@@ -219,7 +218,7 @@ func (a *actor) penance() {
 			return
 		case <-a.sup.stopping:
 			return
-		case <-a.observed:
+		case <-a.news.wake:
 		case msg := <-a.mailbox:
 			a.sup.waited(msg)
 			msg.reply <- Reply{Waiter: msg.waiter, Err: fmt.Errorf("volume %s: out of service after %d internal faults, see the driver's log: %w", a.id, a.panics, ErrUnavailable)}
@@ -284,7 +283,7 @@ func operationOf(ev Event) string {
 		return "unpublish"
 	case Exclusive:
 		return string(ev.Op.Kind)
-	case Observed, Done, Tick: // nobody's requests
+	case Observed, Suspected, Outcome, Done, Tick: // nobody's requests
 	}
 	return "unknown"
 }

@@ -122,11 +122,11 @@ func TestAnActorWithMailDoesNotRetire(t *testing.T) {
 		if !h.retire(a) {
 			t.Fatal("an idle actor stays")
 		}
-		a.observed <- struct{}{}
+		a.news.observed()
 		if h.retire(a) {
 			t.Fatal("retired over an observation")
 		}
-		<-a.observed
+		<-a.news.wake
 		a.mailbox <- message{}
 		if h.retire(a) {
 			t.Fatal("retired over a request, which nobody would answer")

@@ -21,7 +21,7 @@ func (m *machine) doneRead(ev Done) {
 	if m.s.settling != nil {
 		return // what was read decides nothing: the settlement writes, then reads back
 	}
-	m.adopt(ev.Volume, first)
+	m.take(ev.Volume, first)
 }
 
 // unread says that a row could not be read. Whatever the reason, nothing was changed by trying.
@@ -32,8 +32,8 @@ func (m *machine) unread(err error) error {
 	return fmt.Errorf("read the row of volume %s: %v: %w", m.s.id, err, ErrUnavailable) //nolint:errorlint // the kind is the read's, whatever the cause's was
 }
 
-// adopt takes a row as the box's state, or begins to settle it where it cannot stand as it is.
-func (m *machine) adopt(read Volume, first bool) {
+// take makes a row the box's state, or begins to settle it where it cannot stand as it is.
+func (m *machine) take(read Volume, first bool) {
 	if !first && m.lost(read) {
 		m.restore(read)
 		return
@@ -81,6 +81,7 @@ func (m *machine) restore(read Volume) {
 	l.Off = false
 	m.settleNow(m.s.rowFor(l), l.Gen)
 	st := m.s.settling
+	st.toTell = []announcing{{Announcement{Kind: Repaired}, m.now}}
 	// Hosts may have come back with the older row whom the right one would not have let in. Where
 	// there can be none, nothing is bounced: the hosts of a box that has just come back are reconnecting.
 	switch {

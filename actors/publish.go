@@ -11,12 +11,12 @@ import (
 
 // publish decides a request to grant the volume to a node.
 func (m *machine) publish(r request) {
-	if err := m.s.ours(); err != nil {
-		m.refuse(err)
-		return
-	}
 	if m.s.settling != nil {
 		m.refuse(fmt.Errorf("volume %s: an earlier write to the box is unresolved, retry later: %w", m.s.id, ErrUnavailable))
+		return
+	}
+	if err := m.s.ours(); err != nil {
+		m.refuse(err)
 		return
 	}
 	l := m.s.vol.Ledger
@@ -28,7 +28,9 @@ func (m *machine) publish(r request) {
 		m.refuse(err)
 		return
 	}
-	m.grant(r, l)
+	if !m.admit(r) {
+		m.grant(r, l)
+	}
 }
 
 // republish answers for a node that is granted already. It writes only if somebody else changed
@@ -66,16 +68,23 @@ func (m *machine) exclude(r request) error {
 	default:
 		return nil
 	}
-	if !slices.Contains(m.s.refused, r.node) {
-		m.s.refused = append(m.s.refused, r.node)
-		m.emit(Announce{Announcement{Kind: Conflict, Volume: m.s.id, At: m.now, Node: r.node, Holder: holder}})
-	}
+	m.conflict(r.node, holder)
 	return fmt.Errorf("volume %s cannot be attached to node %s: %s: %w", m.s.id, r.node, why, ErrPrecondition)
+}
+
+// conflict tells that a node was refused, once while the same nodes hold the volume.
+func (m *machine) conflict(node, holder NodeID) {
+	if !slices.Contains(m.s.refused, node) {
+		m.s.refused = append(m.s.refused, node)
+		m.emit(Announce{Announcement{Kind: Conflict, Volume: m.s.id, At: m.now, Node: node, Holder: holder}})
+	}
 }
 
 // grant writes the ledger with one more node.
 func (m *machine) grant(r request, l Ledger) {
-	if len(l.Grants) == 0 && l.Fencing != FencingNone {
+	// The box may have forgotten the grant of a node whose VM runs: it keeps the NQN that it knows.
+	served := m.s.vol.Export && r.nqn != "" && r.nqn == m.s.vol.NQN
+	if len(l.Grants) == 0 && l.Fencing != FencingNone && !served {
 		l.Epoch = m.nextEpoch()
 	}
 	at := TokenAt(m.now)
@@ -84,9 +93,10 @@ func (m *machine) grant(r request, l Ledger) {
 	}
 	l.Access = r.access
 	l.Grants = append(slices.Clone(l.Grants), Grant{Node: r.node, At: at})
-	l.Told = ""
+	_, ended := m.end(m.s.vol.Ledger, l)
+	l.Told, l.Left = "", ""
 
-	m.s.toTell = []announcing{{Announcement{Kind: Attached, Node: r.node}, r.since}}
+	m.s.toTell = append(ended, announcing{Announcement{Kind: Attached, Node: r.node}, r.since})
 	if l.Access == AccessShared && len(l.Grants) == 2 {
 		m.s.toTell = append(m.s.toTell, announcing{Announcement{
 			Kind: MigrationStarted, Source: l.Grants[0].Node, Target: r.node,
@@ -94,7 +104,7 @@ func (m *machine) grant(r request, l Ledger) {
 		}, r.since})
 	}
 	rows := []Row{m.s.rowFor(l)}
-	if before := m.s.rowFor(m.s.vol.Ledger); m.s.vol.Export && !before.Export {
+	if before := m.s.rowFor(m.s.vol.Ledger); m.s.vol.Export && !before.Export && !served {
 		// Nobody was granted it and yet it is served: whoever is connected goes first.
 		rows = []Row{before, rows[0]}
 	}
@@ -109,6 +119,7 @@ func (m *machine) doneGrant(err error) {
 	switch {
 	case err == nil:
 		m.acknowledged(row)
+		m.s.word, m.s.asking, m.s.ruleBy = word{}, backoff{}, time.Time{} // of an earlier migration
 		m.tell(told)
 		m.reply(m.pop(), nil)
 	case unknown(err):

@@ -14,10 +14,16 @@ type request struct {
 	kind    requestKind
 	node    NodeID // of publish and unpublish
 	access  Access // of publish
+	policy  Policy // of publish
+	nqn     string // of publish: under which the node was told to use the volume before
 	lost    string // of unpublish
+	stale   bool   // of unpublish: nobody asked for it
 	op      Operation
 	waiters []Waiter
 	since   time.Time // when it was accepted
+
+	admitted NodeID // the holder beside whom the node was admitted
+	judged   bool   // KubeVirt was asked about the migration that this ends
 }
 
 type requestKind byte
@@ -28,8 +34,13 @@ const (
 	exclusive
 )
 
-// leader is the waiter whose trace the operation's effects belong to.
-func (r request) leader() Waiter { return r.waiters[0] }
+// leader is the waiter whose trace the operation's effects belong to; zero where nobody waits.
+func (r request) leader() Waiter {
+	if len(r.waiters) == 0 {
+		return 0
+	}
+	return r.waiters[0]
+}
 
 // same reports whether r asks for what q asks for, so that one may answer for both.
 func (r request) same(q request) bool {
@@ -99,6 +110,9 @@ func (m *machine) join(leader *request, r request) {
 	leader.waiters = append(leader.waiters, r.waiters...)
 	if leader.lost == "" {
 		leader.lost = r.lost // what was learnt since: the node is lost after all
+	}
+	if leader.leader() == r.leader() {
+		return // until now nobody waited
 	}
 	m.emit(Joined{Waiter: r.leader(), Leader: leader.leader()})
 }

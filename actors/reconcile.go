@@ -40,8 +40,8 @@ func (s *Supervisor) keepReconciled(ctx context.Context) {
 }
 
 // observeAll has every actor read its row again, and starts the actors of volumes with a task of
-// their own: a migration whose time runs, a bounce that was cut short. All others are rebuilt
-// when they are asked for.
+// their own: a migration whose time runs or whose outcome is pending, a bounce that was cut short.
+// All others are rebuilt when they are asked for.
 func (s *Supervisor) observeAll(ctx context.Context) error {
 	rows, err := s.cfg.Box.List(ctx)
 	if err != nil {
@@ -51,7 +51,8 @@ func (s *Supervisor) observeAll(ctx context.Context) error {
 		if !v.Ours || v.Ledger.Cluster != s.cfg.Cluster {
 			continue
 		}
-		if mg, ok := v.Ledger.migration(); v.Ledger.Off || (ok && !mg.told) {
+		mg, ok := v.Ledger.migration()
+		if _, pending := v.Ledger.pending(); v.Ledger.Off || pending || (ok && !mg.told) {
 			s.observe(v.ID)
 		}
 	}
@@ -63,16 +64,25 @@ func (s *Supervisor) observeAll(ctx context.Context) error {
 
 // observe tells a volume's actor to look at the box, starting it if need be.
 func (s *Supervisor) observe(id VolumeID) {
+	s.tell(id, func(n *news) { n.row = true })
+}
+
+// tell puts something before a volume's actor, which is started if need be.
+func (s *Supervisor) tell(id VolumeID, change func(*news)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.actor(id)
-	if a == nil {
+	if a := s.actor(id); a != nil {
+		a.news.put(func() { change(&a.news) })
+	}
+}
+
+// Outcome passes on how KubeVirt's live migration of a volume stands. It does not wait. What is over is
+// of interest only to an actor that is there.
+func (s *Supervisor) Outcome(id VolumeID, m Migration) {
+	if id.Check() != nil || (m.Verdict != VerdictOpen && s.snapshot(id) == nil) {
 		return
 	}
-	select {
-	case a.observed <- struct{}{}:
-	default: // it will look anyway
-	}
+	s.tell(id, func(n *news) { n.outcome = &Outcome{Migration: m} })
 }
 
 func (s *Supervisor) live() []VolumeID {
@@ -91,6 +101,7 @@ type Stats struct {
 	Migrating   int           // volumes granted to two nodes whose outcome was not told
 	Unresolved  int           // volumes with a write whose outcome is not known
 	Quarantined int           // volumes out of service after panics
+	StaleHeld   int           // grants that nobody wants and that wait for a person
 	Waiting     int           // operations that wait or run
 	MostWaiting int           // of them, of one volume
 	Oldest      time.Duration // the age of the oldest of them
@@ -100,7 +111,7 @@ type Stats struct {
 func (s *Supervisor) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stats{Actors: len(s.byID)}
+	st := Stats{Actors: len(s.byID), StaleHeld: int(s.staleHeld.Load())}
 	now := time.Now()
 	for _, a := range s.byID {
 		snap := a.snap.Load()

@@ -16,18 +16,21 @@ import (
 
 // Publish grants the volume to the node and returns the volume, with the node in its ledger. When
 // ctx is done first, the grant goes on and a retry joins it.
-func (s *Supervisor) Publish(ctx context.Context, id VolumeID, node NodeID, access Access) (Volume, error) {
+//
+// The policy matters where another node has a shared volume already.
+func (s *Supervisor) Publish(ctx context.Context, id VolumeID, node NodeID, access Access, policy Policy) (Volume, error) {
 	if err := checkIDs(id, node); err != nil {
 		return Volume{}, err
 	}
 	if access != AccessSingle && access != AccessReader && access != AccessShared {
 		return Volume{}, fmt.Errorf("access %v cannot be granted: %w", access, ErrInvalid)
 	}
-	if _, err := s.cfg.Nodes.Check(ctx, id, node); err != nil {
+	attached, err := s.cfg.Nodes.Check(ctx, id, node)
+	if err != nil {
 		return Volume{}, fmt.Errorf("publish volume %s to node %s: %w", id, node, err)
 	}
 	return s.ask(ctx, id, "volume.publish", func(w Waiter) Event {
-		return Publish{Waiter: w, Node: node, Access: access}
+		return Publish{Waiter: w, Node: node, Access: access, Policy: policy, Attached: attached}
 	}, nodeAttr(node))
 }
 

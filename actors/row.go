@@ -16,7 +16,7 @@ func (s State) rowFor(l Ledger) Row {
 	switch {
 	case prefix == DefaultNQNPrefix:
 		row.Ledger.Prefix = ""
-	case row.Export && len(l.Grants) > 1:
+	case row.Export && (len(l.Grants) > 1 || l.Left != ""):
 		row.Ledger.Prefix = prefixShown // the nodes' names need the room
 	}
 	if l.Fencing == FencingHost && len(l.Grants) == 1 {

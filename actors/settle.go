@@ -101,8 +101,8 @@ func (m *machine) hold(r request) {
 	before := st.row.Ledger
 	l := before.without(r.node)
 	if len(l.Grants) != len(before.Grants) {
-		l.Told = outcomeTold(before, l)
-		st.toTell = append(st.toTell, departures(before, l, r.since)...)
+		l, told := m.end(before, l)
+		st.toTell = append(append(st.toTell, departures(r, l, before)...), told...)
 		if bounces(before, l, r.lost) {
 			st.bounceAgain(m.bounceAfter(l))
 		}
@@ -227,5 +227,5 @@ func (m *machine) settled(v Volume) {
 	m.s.queue = append(m.s.settling.held, m.s.queue...)
 	m.s.settling = nil
 	m.s.known, m.s.readAt = true, m.now
-	m.adopt(v, false)
+	m.take(v, false)
 }

@@ -31,6 +31,7 @@ type stage struct {
 	now time.Time
 
 	row     Volume    // what the box shows
+	cluster cluster   // what the orchestrator answers
 	pending Effect    // the effect in flight
 	lost    []lostRow // writes that may land yet
 	sent    []Write
@@ -43,6 +44,37 @@ type stage struct {
 	replies map[Waiter]Reply
 	joined  map[Waiter]Waiter
 	told    []Announcement
+}
+
+// A cluster is what an orchestrator answers to the questions about one volume.
+type cluster struct {
+	stale     map[NodeID]error // nil: it is
+	lost      string           // of whoever is stale
+	admit     error
+	migration Migration
+	silence   error // in place of the migration
+	adoption  Adoption
+	foreign   error // in place of the adoption
+	asked     []Effect
+}
+
+// answer is what the cluster says to a question, and false where e is none.
+func (c *cluster) answer(e Effect) (Done, bool) {
+	done := Done{}
+	switch e := e.(type) {
+	case Confirm:
+		done = Done{Lost: c.lost, Err: c.stale[e.Node]}
+	case Admit:
+		done = Done{Err: c.admit}
+	case Judge:
+		done = Done{Migration: c.migration, Err: c.silence}
+	case Adopt:
+		done = Done{Adoption: c.adoption, Err: c.foreign}
+	case ReadRow, GrantRow, RevokeRow, Run, Reply, Joined, Announce:
+		return Done{}, false
+	}
+	c.asked = append(c.asked, e)
+	return done, true
 }
 
 // A lostRow is a row of a write that was given up at a point in time.
@@ -58,6 +90,15 @@ func newStage(t testing.TB, fencing Fencing) *stage {
 		replies: map[Waiter]Reply{}, joined: map[Waiter]Waiter{},
 	}
 	st.row = created(fencing)
+	return st
+}
+
+// newOrchestratedStage begins with a volume in a cluster whose orchestrator is asked.
+func newOrchestratedStage(t testing.TB, fencing Fencing) *stage {
+	st := newStage(t, fencing)
+	rules := testRules
+	rules.Orchestrated = true
+	st.restart(rules)
 	return st
 }
 
@@ -101,7 +142,7 @@ func (st *stage) note(e Effect) {
 		st.joined[e.Waiter] = e.Leader
 	case Announce:
 		st.told = append(st.told, e.Announcement)
-	case ReadRow, GrantRow, RevokeRow, Run:
+	case ReadRow, GrantRow, RevokeRow, Run, Confirm, Admit, Judge, Adopt:
 		if st.pending != nil {
 			st.t.Fatalf("%#v while %#v is in flight", e, st.pending)
 		}
@@ -121,7 +162,7 @@ func writeOf(e Effect) (Write, bool) {
 		return e.Write, true
 	case RevokeRow:
 		return e.Write, true
-	case ReadRow, Run, Reply, Joined, Announce:
+	case ReadRow, Run, Confirm, Admit, Judge, Adopt, Reply, Joined, Announce:
 	}
 	return Write{}, false
 }
@@ -156,6 +197,7 @@ func (st *stage) land(row Row) {
 		return
 	}
 	st.row.Export, st.row.NQN, st.row.AllowHost, st.row.Ledger = row.Export, row.NQN, row.AllowHost, row.Ledger
+	st.row.Ours = true
 	if st.landed != nil {
 		st.landed(row)
 	}
@@ -183,6 +225,10 @@ func (st *stage) answer() {
 			st.land(row)
 			st.acked = row.Ledger.Gen
 		}
+	}
+	if done, ok := st.cluster.answer(e); ok {
+		st.do(done)
+		return
 	}
 	if run, ok := e.(Run); ok {
 		st.operate(run.Op)

@@ -25,6 +25,8 @@ type Rules struct {
 	BounceGap time.Duration
 	// Fresh is how long a row that was read stands for the box's, when no write has failed since.
 	Fresh time.Duration
+	// Orchestrated says that there is an Orchestrator to ask. Without one the ledger alone decides.
+	Orchestrated bool
 }
 
 // Bounds on what waits for one volume.
@@ -47,14 +49,21 @@ type State struct {
 	epoch  Token     // the newest epoch that was ever sent
 
 	inflight inflight
-	sent     Write        // by the GrantRow or RevokeRow in flight
-	again    bool         // Observed while an effect was in flight
-	queue    []request    // accepted, oldest first; the first one runs
-	settling *settlement  // a write whose outcome is not known
-	backoff  backoff      // of reads that nobody waits for
-	entries  backoff      // of ledger entries, which nobody waits for
-	refused  []NodeID     // whose conflict was told
-	toTell   []announcing // announced when the write in flight is acknowledged
+	sent     Write       // by the GrantRow or RevokeRow in flight
+	again    bool        // Observed while an effect was in flight
+	queue    []request   // accepted, oldest first; the first one runs
+	settling *settlement // a write whose outcome is not known
+	backoff  backoff     // of reads that nobody waits for
+	entries  backoff     // of ledger entries, which nobody waits for
+	refused  []NodeID    // whose conflict was told
+
+	word       word      // what KubeVirt said last of the migration under way, or pending
+	asking     backoff   // of questions to KubeVirt
+	ruleBy     time.Time // when an outcome is pending no longer; zero: it is not, or only just
+	suspects   []NodeID  // granted, and perhaps left over
+	confirming NodeID    // the one that is asked about
+
+	toTell []announcing // announced when the write in flight is acknowledged
 }
 
 // announcing is an announcement whose time and duration are known when the box has answered.
@@ -67,14 +76,20 @@ type announcing struct {
 type inflight byte
 
 const (
-	inflightNone   inflight = iota
-	inflightRead            // the row, for whoever needs it
-	inflightGrant           // for queue[0]
-	inflightRevoke          // for queue[0]
-	inflightRun             // for queue[0]
-	inflightSettle          // for settling
-	inflightVerify          // the read-back of settling
-	inflightRecord          // a migration's timeout, for the ledger
+	inflightNone    inflight = iota
+	inflightRead             // the row, for whoever needs it
+	inflightGrant            // for queue[0]
+	inflightRevoke           // for queue[0]
+	inflightRun              // for queue[0]
+	inflightSettle           // for settling
+	inflightVerify           // the read-back of settling
+	inflightRecord           // a migration's outcome, for the ledger
+	inflightConfirm          // of confirming
+	inflightAdmit            // for queue[0]
+	inflightJudge            // for queue[0]
+	inflightAttend           // of a migration whose time has come
+	inflightAdopt            // for queue[0]
+	inflightAdopted          // the first ledger, for queue[0]
 )
 
 // NewState returns the state of a volume of which nothing is known yet.
@@ -87,6 +102,7 @@ func (s State) clone() State {
 	s.vol.Ledger.Grants = slices.Clone(s.vol.Ledger.Grants)
 	s.queue = cloneRequests(s.queue)
 	s.refused = slices.Clone(s.refused)
+	s.suspects = slices.Clone(s.suspects)
 	s.toTell = slices.Clone(s.toTell)
 	s.sent.Rows = cloneRows(s.sent.Rows)
 	if s.settling != nil {
@@ -116,8 +132,8 @@ func (s State) Deadline() time.Time {
 	if s.settling != nil {
 		arm(s.settling.due)
 	}
-	if mg, ok := s.open(); s.known && s.settling == nil && ok {
-		arm(later(mg.deadline, s.entries.until))
+	if due, ok := s.attend(); s.known && s.settling == nil && ok {
+		arm(due)
 	}
 	return at
 }

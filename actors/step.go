@@ -16,13 +16,17 @@ func Step(s State, now time.Time, ev Event) (State, []Effect) {
 	m := machine{s: s.clone(), now: now}
 	switch ev := ev.(type) {
 	case Publish:
-		m.accept(request{kind: publishing, node: ev.Node, access: ev.Access, waiters: []Waiter{ev.Waiter}})
+		m.accept(request{kind: publishing, node: ev.Node, access: ev.Access, policy: ev.Policy, nqn: ev.Attached, waiters: []Waiter{ev.Waiter}})
 	case Unpublish:
 		m.accept(request{kind: unpublishing, node: ev.Node, lost: ev.Lost, waiters: []Waiter{ev.Waiter}})
 	case Exclusive:
 		m.accept(request{kind: exclusive, op: ev.Op, waiters: []Waiter{ev.Waiter}})
 	case Observed:
 		m.observed()
+	case Suspected:
+		m.suspected(ev.Nodes)
+	case Outcome:
+		m.outcome(ev)
 	case Done:
 		m.done(ev)
 	case Tick:
@@ -49,8 +53,8 @@ func (m *machine) start(what inflight, e Effect) {
 }
 
 // advance does whatever can be done until an effect is in flight or nothing is left. The order is
-// the order of precedence: know the row, settle what is unresolved, serve requests, keep the
-// ledger's own entries.
+// the order of precedence: know the row, settle what is unresolved, serve requests, attend to
+// migrations, clear what is stale.
 func (m *machine) advance() {
 	for m.s.inflight == inflightNone {
 		switch {
@@ -61,12 +65,8 @@ func (m *machine) advance() {
 		case m.s.settling != nil && m.settle():
 		case len(m.s.queue) > 0:
 			m.serve()
-		case m.s.settling == nil && m.timeoutDue():
-			if m.stale() {
-				m.forget()
-			} else {
-				m.recordTimeout()
-			}
+		case m.s.settling == nil && m.attendDue():
+		case m.s.settling == nil && m.confirm():
 		default:
 			return
 		}
@@ -125,6 +125,18 @@ func (m *machine) done(ev Done) {
 		m.doneVerify(ev)
 	case inflightRecord:
 		m.doneRecord(ev.Err)
+	case inflightConfirm:
+		m.doneConfirm(ev)
+	case inflightAdmit:
+		m.doneAdmit(ev.Err)
+	case inflightJudge:
+		m.doneJudge(ev)
+	case inflightAttend:
+		m.doneAttend(ev)
+	case inflightAdopt:
+		m.doneAdopt(ev)
+	case inflightAdopted:
+		m.doneAdopted(ev.Err)
 	case inflightNone:
 		return // a result that nobody awaits: a caller's mistake that must not corrupt the state
 	}
@@ -139,7 +151,12 @@ func (m *machine) serve() {
 	r := m.s.queue[0]
 	if m.stale() {
 		// Read it again; requests wait for it, and so does the time of a migration.
-		m.s.known, m.s.look = false, m.s.Migrating()
+		_, m.s.look = m.s.attend()
+		m.s.known = false
+		return
+	}
+	if m.s.adoptable() {
+		m.adoption(r)
 		return
 	}
 	switch r.kind {

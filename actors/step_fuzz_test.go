@@ -23,27 +23,47 @@ func FuzzStep(f *testing.F) {
 	f.Add([]byte{24, 9, 9, 25, 9, 6, 10, 9, 20, 9, 6, 9, 16, 9, 16, 9, 9, 17, 9, 9})
 	f.Add([]byte{24, 9, 9, 25, 9, 18, 10, 6, 9, 12, 9, 16, 9, 9, 17, 9, 9}) // an old row after a bounce
 	f.Add([]byte{24, 9, 9, 25, 9, 3, 11, 33, 9, 16, 9, 9})                  // a settlement is refused
-	f.Fuzz(func(t *testing.T, script []byte) {
-		if len(script) > 200 {
-			return
-		}
-		fencing := FencingHost
-		if len(script) > 0 && script[0]&0x80 != 0 {
-			fencing = FencingEpoch
-		} else if len(script) > 0 && script[0]&0x40 != 0 {
-			fencing = FencingNone
-		}
-		playScript(t, fencing, script)
-	})
+	f.Fuzz(func(t *testing.T, script []byte) { playFuzzed(t, testRules, script) })
 }
 
-func playScript(t *testing.T, fencing Fencing, script []byte) {
+// FuzzStepOrchestrated is FuzzStep in a cluster that is asked, and that answers anything.
+func FuzzStepOrchestrated(f *testing.F) {
+	f.Add([]byte{24, 9, 25, 9, 9, 3, 9, 9, 44, 14, 9, 9})                  // a verdict that comes late
+	f.Add([]byte{24, 9, 25, 9, 9, 3, 9, 9, 20, 9, 45, 17, 9, 9})           // and a crash before it
+	f.Add([]byte{24, 9, 25, 9, 9, 3, 9, 9, 4, 9, 9})                       // nobody is left to wait with
+	f.Add([]byte{24, 9, 25, 9, 9, 38, 9, 9, 9, 9, 9})                      // both are left over
+	f.Add([]byte{24, 9, 25, 9, 9, 40, 35, 24, 9, 9, 9, 9, 9, 9})           // left over, lost, and published meanwhile
+	f.Add([]byte{24, 9, 25, 9, 9, 43, 47, 18, 9, 9, 9, 18, 9, 9, 9})       // KubeVirt's deadline
+	f.Add([]byte{24, 9, 25, 9, 10, 3, 9, 16, 9, 9, 9, 45, 17, 9, 9, 9, 9}) // a write in doubt at the end of a migration
+	f.Fuzz(func(t *testing.T, script []byte) { playFuzzed(t, orchestratedRules(), script) })
+}
+
+func orchestratedRules() Rules {
+	rules := testRules
+	rules.Orchestrated = true
+	return rules
+}
+
+func playFuzzed(t *testing.T, rules Rules, script []byte) {
+	if len(script) > 200 {
+		return
+	}
+	fencing := FencingHost
+	if len(script) > 0 && script[0]&0x80 != 0 {
+		fencing = FencingEpoch
+	} else if len(script) > 0 && script[0]&0x40 != 0 {
+		fencing = FencingNone
+	}
+	playScript(t, rules, fencing, script)
+}
+
+func playScript(t *testing.T, rules Rules, fencing Fencing, script []byte) {
 	t.Helper()
 	prefix := "" // the default
 	if len(script)%2 == 1 {
 		prefix = "nqn.2024-01.io.example:rds/box-1"
 	}
-	p := newPlay(t, fencing, prefix)
+	p := newPlay(t, rules, fencing, prefix)
 	for _, b := range script {
 		p.act(b & 0x7f)
 		p.check()
@@ -55,8 +75,8 @@ func playScript(t *testing.T, fencing Fencing, script []byte) {
 // box answers more often than not.
 func TestPlays(t *testing.T) {
 	likely := []byte{9, 9, 9, 9, 9, 9, 9, 9, 13, 14, 15, 16, 17, 24, 25, 26, 24, 25, 3, 4, 5, 6, 7, 8, 10, 11, 12, 12}
-	rare := []byte{0, 18, 19, 20, 34, 34, 21, 22, 23, 27, 28, 30, 31, 32, 33}
-	for seed := range uint64(500) {
+	rare := []byte{0, 18, 19, 20, 34, 34, 21, 22, 23, 27, 28, 30, 31, 32, 33, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47}
+	for seed := range uint64(1000) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		script := make([]byte, 20+r.IntN(100))
 		for i := range script {
@@ -65,7 +85,8 @@ func TestPlays(t *testing.T) {
 			}
 		}
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			playScript(t, []Fencing{FencingHost, FencingHost, FencingEpoch, FencingNone}[seed%4], script)
+			fencing := []Fencing{FencingHost, FencingHost, FencingEpoch, FencingNone}[seed%4]
+			playScript(t, []Rules{testRules, orchestratedRules()}[seed/4%2], fencing, script)
 		})
 		if !ok {
 			t.Fatalf("schedule %v", script)
@@ -109,6 +130,45 @@ func (p *play) act(b byte) {
 		p.ask(Publish{Waiter: p.ticket(), Node: node, Access: AccessReader})
 	case b < 33:
 		p.ask(Exclusive{Waiter: p.ticket(), Op: Operation{Kind: []OpKind{OpCreate, OpDelete, OpExpand}[b-30]}})
+	case b >= 35 && p.rules.Orchestrated:
+		p.orchestrate(b)
+	}
+}
+
+// orchestrate changes what the cluster says, or has it say something by itself.
+func (p *play) orchestrate(b byte) {
+	c := &p.cluster
+	switch {
+	case b < 38:
+		p.do(Suspected{Nodes: []NodeID{playNodes[b-35]}})
+	case b == 38:
+		p.do(Suspected{Nodes: playNodes})
+	case b == 39 && c.stale != nil:
+		c.stale = nil
+	case b == 39:
+		c.stale = map[NodeID]error{"node-a": errWanted, "node-b": errAway}
+	case b == 40:
+		c.lost = map[string]string{"": "node object is gone"}[c.lost]
+	case b == 41 && c.admit == nil:
+		c.admit = errWanted
+	case b == 41:
+		c.admit = nil
+	case b == 46 && c.silence == nil:
+		c.silence = errAway
+	case b == 46:
+		c.silence = nil
+	case b < 46:
+		c.migration.Verdict = []Verdict{VerdictOpen, VerdictOpen, VerdictSucceeded, VerdictFailed}[b-42]
+		c.migration.Started, c.migration.Limit = time.Time{}, 0
+		if b == 43 {
+			c.migration.Started, c.migration.Limit = p.now, 90*time.Second
+		}
+	case b == 47:
+		m := c.migration
+		if mg, ok := p.row.Ledger.migration(); ok {
+			m.Source, m.Target = mg.source.Node, mg.target.Node
+		}
+		p.do(Outcome{Migration: m})
 	}
 }
 
@@ -126,7 +186,7 @@ func (p *play) ask(ev Event) {
 		p.confirm(ev)
 	case Exclusive:
 		p.asked[ev.Waiter] = ev
-	case Observed, Done, Tick:
+	case Observed, Suspected, Outcome, Done, Tick:
 	}
 	p.do(ev)
 }
@@ -198,7 +258,7 @@ func (p *play) restartNow() {
 			p.lost = append(p.lost, lostRow{row, p.now})
 		}
 	}
-	rules := testRules
+	rules := p.rules
 	rules.Quiet = p.now.Add(testRules.CommandTimeout)
 	p.restart(rules)
 	for _, ev := range p.asked {

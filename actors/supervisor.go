@@ -36,6 +36,16 @@ type Config struct {
 	// Linger is how long an idle actor stays. Zero: 10 minutes.
 	Linger time.Duration
 
+	// Orchestrator is asked before a second node is granted, when a migration ends, and about grants that
+	// nobody wants any more. Nil: the ledger alone decides.
+	Orchestrator Orchestrator
+	// Recheck is how often grants are compared with what is wanted, besides when Recheck is called. Zero:
+	// a minute.
+	Recheck time.Duration
+	// StaleLimit is how many grants may be left over at once and still be revoked without a person. Zero:
+	// 3. Negative: none is ever revoked by itself.
+	StaleLimit int
+
 	Announcer Announcer    // nil: nobody is told
 	Logger    *slog.Logger // nil: discarded
 	Tracer    trace.Tracer // nil: no traces
@@ -47,11 +57,18 @@ type Hooks struct {
 	MailboxWait func(time.Duration)    // a request was looked at after this long
 	Joined      func(operation string) // a retry joined the request it repeats: publish, unpublish, or an OpKind
 	Panicked    func()                 // a volume or an operation panicked
+	Held        func()                 // grants that nobody seems to want are left for a person
 }
 
 func (h Hooks) panicked() {
 	if h.Panicked != nil {
 		h.Panicked()
+	}
+}
+
+func (h Hooks) held() {
+	if h.Held != nil {
+		h.Held()
 	}
 }
 
@@ -75,6 +92,8 @@ type Supervisor struct {
 
 	stopping  chan struct{} // closed when Run is asked to stop
 	reconcile chan struct{} // latest wins: room for one
+	recheck   chan struct{} // likewise
+	staleHeld atomic.Int64  // grants that are left over and wait for a person
 	tickets   atomic.Uint64
 	actors    sync.WaitGroup
 
@@ -94,12 +113,16 @@ func New(cfg Config) (*Supervisor, error) {
 	if cfg.CommandTimeout <= 0 {
 		return nil, fmt.Errorf("command timeout %v is not positive: %w", cfg.CommandTimeout, ErrInvalid)
 	}
-	if cfg.Quiet < 0 || cfg.BounceGap < 0 || cfg.Fresh < 0 || cfg.Linger < 0 {
+	if cfg.Quiet < 0 || cfg.BounceGap < 0 || cfg.Fresh < 0 || cfg.Linger < 0 || cfg.Recheck < 0 {
 		return nil, fmt.Errorf("a negative duration: %w", ErrInvalid)
 	}
 	orDefault(&cfg.BounceGap, 30*time.Second)
 	orDefault(&cfg.Fresh, 30*time.Second)
 	orDefault(&cfg.Linger, 10*time.Minute)
+	orDefault(&cfg.Recheck, time.Minute)
+	if cfg.StaleLimit == 0 {
+		cfg.StaleLimit = 3
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -108,7 +131,7 @@ func New(cfg Config) (*Supervisor, error) {
 	}
 	return &Supervisor{
 		cfg: cfg, step: Step,
-		stopping: make(chan struct{}), reconcile: make(chan struct{}, 1),
+		stopping: make(chan struct{}), reconcile: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 		byID: map[VolumeID]*actor{},
 	}, nil
 }
@@ -125,7 +148,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.rules = Rules{
 		Cluster: s.cfg.Cluster, CommandTimeout: s.cfg.CommandTimeout,
-		BounceGap: s.cfg.BounceGap, Fresh: s.cfg.Fresh,
+		BounceGap: s.cfg.BounceGap, Fresh: s.cfg.Fresh, Orchestrated: s.cfg.Orchestrator != nil,
 	}
 	if s.cfg.Quiet > 0 {
 		s.rules.Quiet = time.Now().Add(s.cfg.Quiet)
@@ -135,7 +158,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.mu.Unlock()
 
 	s.Reconcile()
+	var tasks sync.WaitGroup
+	if s.cfg.Orchestrator != nil {
+		tasks.Go(func() { s.keepRechecked(ctx) })
+	}
 	s.keepReconciled(ctx)
+	tasks.Wait()
 
 	s.mu.Lock()
 	s.running = false
@@ -180,7 +208,7 @@ func (s *Supervisor) actor(id VolumeID) *actor {
 func (s *Supervisor) retire(a *actor) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(a.mailbox) > 0 || len(a.observed) > 0 {
+	if len(a.mailbox) > 0 || len(a.news.wake) > 0 {
 		return false
 	}
 	delete(s.byID, a.id)

@@ -27,6 +27,10 @@ type house struct {
 	box   *fakeBox
 	nodes *fakeNodes
 	told  *told
+
+	orchestrator Orchestrator // nil: none
+	staleLimit   int
+
 	hooks struct{ waits, joins, panics atomic.Int64 }
 	stop  func()
 }
@@ -41,6 +45,7 @@ func newHouse(t *testing.T, vols ...Volume) *house {
 func (h *house) open() {
 	s, err := New(Config{
 		Box: h.box, Nodes: h.nodes, Cluster: testCluster, CommandTimeout: 10 * time.Second, Announcer: h.told,
+		Orchestrator: h.orchestrator, StaleLimit: h.staleLimit,
 		Hooks: Hooks{
 			MailboxWait: func(time.Duration) { h.hooks.waits.Add(1) },
 			Joined:      func(string) { h.hooks.joins.Add(1) },
@@ -72,7 +77,7 @@ func (h *house) wantTold(kinds ...AnnouncementKind) {
 }
 
 func (h *house) publish(node NodeID, access Access) (Volume, error) {
-	return h.Publish(context.Background(), testVolume, node, access)
+	return h.Publish(context.Background(), testVolume, node, access, PolicyAuto)
 }
 
 func TestAMigrationThroughTheSupervisor(t *testing.T) {
@@ -113,7 +118,7 @@ func TestACallersDeadlineDoesNotEndTheOperation(t *testing.T) {
 		h.box.set(func(b *fakeBox) { b.delay = 5 * time.Second })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := h.Publish(ctx, testVolume, "node-a", AccessSingle); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := h.Publish(ctx, testVolume, "node-a", AccessSingle, PolicyAuto); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v", err)
 		}
 		// The retry joins, and there is one write.
@@ -144,7 +149,7 @@ func TestVolumesDoNotWaitForOneAnother(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		if _, err := h.Publish(t.Context(), otherVolume, "node-a", AccessSingle); err != nil {
+		if _, err := h.Publish(t.Context(), otherVolume, "node-a", AccessSingle, PolicyAuto); err != nil {
 			t.Fatal(err)
 		}
 		close(release)
@@ -279,7 +284,7 @@ func TestAVolumeThatKeepsPanickingIsQuarantinedAlone(t *testing.T) {
 		if _, err := h.publish("node-a", AccessSingle); !errors.Is(err, ErrUnavailable) {
 			t.Fatalf("in quarantine: %v", err)
 		}
-		if _, err := h.Publish(t.Context(), otherVolume, "node-a", AccessSingle); err != nil {
+		if _, err := h.Publish(t.Context(), otherVolume, "node-a", AccessSingle, PolicyAuto); err != nil {
 			t.Fatalf("the other volume: %v", err)
 		}
 		if got := h.hooks.panics.Load(); got != maxPanics {
@@ -411,10 +416,10 @@ func TestBadRequestsReachNobody(t *testing.T) {
 		reads, _ := h.box.counts()
 		ctx := t.Context()
 		for _, err := range []error{
-			second(h.Publish(ctx, "pvc-1", "node-a", AccessSingle)),
-			second(h.Publish(ctx, testVolume, "Node A", AccessSingle)),
-			second(h.Publish(ctx, testVolume, "", AccessSingle)),
-			second(h.Publish(ctx, testVolume, "node-a", AccessNone)),
+			second(h.Publish(ctx, "pvc-1", "node-a", AccessSingle, PolicyAuto)),
+			second(h.Publish(ctx, testVolume, "Node A", AccessSingle, PolicyAuto)),
+			second(h.Publish(ctx, testVolume, "", AccessSingle, PolicyAuto)),
+			second(h.Publish(ctx, testVolume, "node-a", AccessNone, PolicyAuto)),
 			h.Unpublish(ctx, "", "node-a"),
 			h.Unpublish(ctx, "", ""),
 			h.Unpublish(ctx, testVolume, "../x"),

@@ -28,12 +28,16 @@ func (m *machine) unpublish(r request) {
 		m.reply(m.pop(), nil)
 		return
 	}
+	if m.judge(r, l) {
+		return
+	}
+	l, told := m.end(m.s.vol.Ledger, l)
 	rows, err := m.revocation(r, l)
 	if err != nil {
 		m.refuse(err)
 		return
 	}
-	m.s.toTell = departures(m.s.vol.Ledger, l, r.since)
+	m.s.toTell = append(departures(r, l, m.s.vol.Ledger), told...)
 	m.revokeRows(inflightRevoke, r.leader(), rows...)
 }
 
@@ -41,7 +45,6 @@ func (m *machine) unpublish(r request) {
 // of a bounce.
 func (m *machine) revocation(r request, l Ledger) ([]Row, error) {
 	before := m.s.vol.Ledger
-	l.Told = outcomeTold(before, l)
 	if !bounces(before, l, r.lost) {
 		return []Row{m.s.rowFor(l)}, nil
 	}
@@ -60,16 +63,17 @@ func bounces(before, after Ledger, lost string) bool {
 	return after.Fencing == FencingHost && lost != "" && len(after.Grants) == 1 && len(before.Grants) > 1
 }
 
-// departures returns what is to be told once the nodes that after lacks are detached.
-func departures(before, after Ledger, since time.Time) []announcing {
+// departures returns what is to be told once the nodes that after lacks are detached for a request.
+func departures(r request, after, before Ledger) []announcing {
+	kind := Detached
+	if r.stale {
+		kind = StaleCleared
+	}
 	var out []announcing
 	for _, g := range before.Grants {
 		if !after.Granted(g.Node) {
-			out = append(out, announcing{Announcement{Kind: Detached, Node: g.Node}, since})
+			out = append(out, announcing{Announcement{Kind: kind, Node: g.Node}, r.since})
 		}
-	}
-	if a, ok := outcome(before, after); ok {
-		out = append(out, a)
 	}
 	return out
 }

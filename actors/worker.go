@@ -5,6 +5,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -26,7 +27,14 @@ func (a *actor) context(e Effect) context.Context {
 		leader = e.For
 	case Run:
 		leader = e.For
-	case Reply, Joined, Announce: // do not talk to the box
+	case Admit:
+		leader = e.For
+	case Judge:
+		leader = e.For
+	case Adopt:
+		leader = e.For
+	case Confirm: // nobody's request
+	case Reply, Joined, Announce: // talk to nobody
 	}
 	ctx := a.sup.work
 	if msg, ok := a.waiters[leader]; ok {
@@ -35,8 +43,8 @@ func (a *actor) context(e Effect) context.Context {
 	return ctx
 }
 
-// work carries out one effect that talks to the box, in a goroutine of its own, and reports its
-// result.
+// work carries out one effect that talks to the box or to the orchestrator, in a goroutine of its own,
+// and reports its result.
 func (a *actor) work(ctx context.Context, e Effect) {
 	done := Done{Err: fmt.Errorf("the operation panicked: %w", ErrUnresolved)}
 	defer func() {
@@ -59,7 +67,39 @@ func (a *actor) work(ctx context.Context, e Effect) {
 		ctx, span := a.span(ctx, "volume."+string(e.Op.Kind))
 		done.Volume, done.Err = e.Op.Run(ctx)
 		end(span, done.Err)
+	case Confirm, Admit, Judge, Adopt:
+		a.inquire(ctx, e, &done)
 	case Reply, Joined, Announce: // the loop carries them out itself
+	}
+}
+
+// inquire carries out an effect that asks the orchestrator. Whatever becomes of it, nothing was changed.
+func (a *actor) inquire(ctx context.Context, e Effect, done *Done) {
+	done.Err = fmt.Errorf("the question panicked: %w", ErrUnavailable)
+	o := a.sup.cfg.Orchestrator
+	switch e := e.(type) {
+	case Confirm:
+		ctx, span := a.span(ctx, "volume.confirm-stale", nodeAttr(e.Node))
+		done.Lost, done.Err = o.Stale(ctx, a.id, e.Node)
+		end(span, nil) // that it is not stale is no failure
+	case Admit:
+		ctx, span := a.span(ctx, "volume.admit", nodeAttr(e.Target), attribute.String("rds_csi.policy", e.Policy.String()))
+		done.Err = o.Admit(ctx, a.id, e.Holder, e.Target, e.Policy)
+		end(span, done.Err)
+	case Judge:
+		ctx, span := a.span(ctx, "volume.judge")
+		done.Migration, done.Err = o.Migration(ctx, a.id, e.Source, e.Target)
+		span.SetAttributes(attribute.String("rds_csi.migration.verdict", done.Migration.Verdict.String()))
+		if errors.Is(done.Err, ErrNotFound) {
+			end(span, nil)
+			return
+		}
+		end(span, done.Err)
+	case Adopt:
+		ctx, span := a.span(ctx, "volume.adopt")
+		done.Adoption, done.Err = o.Adopt(ctx, a.id)
+		end(span, done.Err)
+	case ReadRow, GrantRow, RevokeRow, Run, Reply, Joined, Announce: // ask nobody
 	}
 }
 

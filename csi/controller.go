@@ -16,9 +16,9 @@ import (
 // actors, or are the context's. Those of Publish, Unpublish and Exclusive say what was to be done to
 // which volume.
 type Volumes interface {
-	// Publish grants the volume to the node. A repeat returns the volume as it is. ErrNotFound: the
+	// Publish grants the volume to the node; a second one of a shared volume as the policy says. A repeat returns the volume as it is. ErrNotFound: the
 	// volume, or the node, is not there.
-	Publish(context.Context, actors.VolumeID, actors.NodeID, actors.Access) (actors.Volume, error)
+	Publish(context.Context, actors.VolumeID, actors.NodeID, actors.Access, actors.Policy) (actors.Volume, error)
 	// Unpublish revokes the node's grant; an empty node means all of them.
 	Unpublish(context.Context, actors.VolumeID, actors.NodeID) error
 	// Exclusive runs an operation that excludes every other one on the volume. One with the same

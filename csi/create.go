@@ -191,7 +191,7 @@ func (c *Controller) volumeContext(v actors.Volume, r createRequest) map[string]
 		keyKeepAliveTmo:   strconv.Itoa(r.params.keepAliveTmo),
 		keyTimeout:        strconv.Itoa(r.params.timeout),
 		keyFencing:        r.params.fencing.String(),
-		keyRWXPolicy:      r.params.rwxPolicy,
+		keyRWXPolicy:      r.params.rwxPolicy.String(),
 	}
 	if !r.use.block {
 		m[keyFSType] = r.use.fsType

@@ -134,7 +134,7 @@ type fakeVolumes struct {
 	keys  []string // of the operations, in order
 }
 
-func (f *fakeVolumes) Publish(_ context.Context, id actors.VolumeID, node actors.NodeID, access actors.Access) (actors.Volume, error) {
+func (f *fakeVolumes) Publish(_ context.Context, id actors.VolumeID, node actors.NodeID, access actors.Access, _ actors.Policy) (actors.Volume, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.call("publish"); err != nil {

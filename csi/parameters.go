@@ -30,13 +30,6 @@ const (
 	minHostReconnect = 2 // fencing host: a bounce must end before the survivor's first attempt
 )
 
-// The values of rwxPolicy: when a second node may have a ReadWriteMany volume.
-const (
-	rwxAuto     = "auto"     // for a KubeVirt migration where KubeVirt is there, else whenever asked
-	rwxKubeVirt = "kubevirt" // for a KubeVirt migration only
-	rwxAny      = "any"      // whenever asked
-)
-
 // parameters are those of a StorageClass, checked, with the defaults filled in.
 type parameters struct {
 	nvmeAddress    string
@@ -49,7 +42,7 @@ type parameters struct {
 	keepAliveTmo   int // seconds, 0 for the kernel's default
 	timeout        int // seconds that a migration may take
 	fencing        actors.Fencing
-	rwxPolicy      string
+	rwxPolicy      actors.Policy
 }
 
 // A parameter is how one key of a StorageClass is read. An empty value means the default.
@@ -80,9 +73,9 @@ var known = []parameter{
 		p.fencing, err = actors.ParseFencing(v)
 		return err
 	}},
-	{keyRWXPolicy, func(_ *Controller, p *parameters, v string) error {
-		p.rwxPolicy = v
-		return oneOf(v, rwxAuto, rwxKubeVirt, rwxAny)
+	{keyRWXPolicy, func(_ *Controller, p *parameters, v string) (err error) {
+		p.rwxPolicy, err = actors.ParsePolicy(v)
+		return err
 	}},
 	{keyReservedFSType, func(_ *Controller, p *parameters, v string) error { return p.setFSType(v) }},
 }
@@ -99,7 +92,7 @@ func (c *Controller) parseParameters(values map[string]string) (parameters, erro
 		reconnectDelay: 5,
 		timeout:        actors.DefaultTimeout,
 		fencing:        actors.FencingEpoch,
-		rwxPolicy:      rwxAuto,
+		rwxPolicy:      actors.PolicyAuto,
 	}
 	if err := checkKnown(values); err != nil {
 		return p, err
@@ -218,13 +211,6 @@ func parseInt(n *int, s string, low, high int) error {
 	}
 	*n = v
 	return nil
-}
-
-func oneOf(s string, allowed ...string) error {
-	if slices.Contains(allowed, s) {
-		return nil
-	}
-	return fmt.Errorf("%.32q is not one of %s: %w", s, strings.Join(allowed, ", "), actors.ErrInvalid)
 }
 
 // plain is the alphabet that no RouterOS console interprets.

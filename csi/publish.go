@@ -42,7 +42,11 @@ func (c *Controller) ControllerPublishVolume(ctx context.Context, req *csipb.Con
 	if err := c.checkVolumeContext(id, use, req.GetVolumeContext()); err != nil {
 		return nil, err
 	}
-	v, err := c.cfg.Volumes.Publish(ctx, id, node, use.access)
+	policy, err := actors.ParsePolicy(req.GetVolumeContext()[keyRWXPolicy])
+	if err != nil {
+		return nil, fmt.Errorf("volume_context %s: %w", keyRWXPolicy, err)
+	}
+	v, err := c.cfg.Volumes.Publish(ctx, id, node, use.access, policy)
 	if err != nil {
 		return nil, err
 	}

@@ -211,7 +211,7 @@ type fixedVolumes struct {
 	row actors.Volume
 }
 
-func (f fixedVolumes) Publish(_ context.Context, id actors.VolumeID, _ actors.NodeID, _ actors.Access) (actors.Volume, error) {
+func (f fixedVolumes) Publish(_ context.Context, id actors.VolumeID, _ actors.NodeID, _ actors.Access, _ actors.Policy) (actors.Volume, error) {
 	f.row.ID, f.row.Exists = id, true
 	return f.row, nil
 }

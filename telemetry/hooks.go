@@ -46,13 +46,17 @@ func (t *Telemetry) Announce(a actors.Announcement) {
 		m.conflicts.Inc()
 	case actors.StaleCleared:
 		m.stale.Inc()
-		m.reconcile.WithLabelValues("clear_stale").Inc()
+		t.Reconciled("clear_stale")
 	case actors.MigrationCompleted:
 		t.migrated(a, success)
 	case actors.MigrationFailed:
 		t.migrated(a, "failed")
 	case actors.MigrationTimedOut:
 		t.migrated(a, "timeout")
+	case actors.Adopted:
+		t.Reconciled("adopt")
+	case actors.Repaired:
+		t.Reconciled("repair")
 	case actors.MigrationStarted: // Gauges.ActiveMigrations tells
 	}
 }
@@ -68,6 +72,7 @@ func (t *Telemetry) migrated(a actors.Announcement, result string) {
 			attribute.String("rds_csi.migration.source", string(a.Source)),
 			attribute.String("rds_csi.migration.target", string(a.Target)),
 			attribute.String("rds_csi.migration.result", result),
+			attribute.String("rds_csi.migration.decided_by", a.DecidedBy),
 		))
 	if result != success {
 		span.SetStatus(codes.Error, a.Reason)

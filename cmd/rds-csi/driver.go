@@ -99,6 +99,7 @@ func (d *driver) newTelemetry(ctx context.Context) (*telemetry.Telemetry, error)
 			Actors:           stats(func(s actors.Stats) int { return s.Actors }),
 			ActiveMigrations: stats(func(s actors.Stats) int { return s.Migrating }),
 			Unresolved:       stats(func(s actors.Stats) int { return s.Unresolved }),
+			StaleHeld:        stats(func(s actors.Stats) int { return s.StaleHeld }),
 			Quarantined:      stats(func(s actors.Stats) int { return s.Quarantined }),
 			QueueDepth:       stats(func(s actors.Stats) int { return s.Waiting }),
 			QueueDepthMax:    stats(func(s actors.Stats) int { return s.MostWaiting }),
@@ -128,7 +129,10 @@ func (d *driver) newSupervisor() (*actors.Supervisor, error) {
 		Box: d.box, Nodes: d.around.nodes, Cluster: d.cfg.cluster,
 		CommandTimeout: d.cfg.commandTimeout, Quiet: d.cfg.commandTimeout,
 		Announcer: d, Logger: d.cfg.logger, Tracer: d.tel.Tracer("actors"),
-		Hooks: actors.Hooks{MailboxWait: d.tel.MailboxWait, Joined: d.tel.Joined, Panicked: d.tel.Panicked},
+		Hooks: actors.Hooks{
+			MailboxWait: d.tel.MailboxWait, Joined: d.tel.Joined, Panicked: d.tel.Panicked,
+			Held: func() { d.tel.Reconciled("hold") },
+		},
 	})
 }
 
