@@ -16,6 +16,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,12 +34,15 @@ type object interface{ GetName() string }
 
 // kinds are those that the manifests may have, with the types that decode them.
 var kinds = map[string]func() object{
-	"v1/Namespace":       func() object { return new(corev1.Namespace) },
-	"v1/ServiceAccount":  func() object { return new(corev1.ServiceAccount) },
-	"v1/ConfigMap":       func() object { return new(corev1.ConfigMap) },
-	"v1/Secret":          func() object { return new(corev1.Secret) },
-	"apps/v1/Deployment": func() object { return new(appsv1.Deployment) },
-	"apps/v1/DaemonSet":  func() object { return new(appsv1.DaemonSet) },
+	"v1/Namespace":                                    func() object { return new(corev1.Namespace) },
+	"v1/ServiceAccount":                               func() object { return new(corev1.ServiceAccount) },
+	"v1/ConfigMap":                                    func() object { return new(corev1.ConfigMap) },
+	"v1/Secret":                                       func() object { return new(corev1.Secret) },
+	"apps/v1/Deployment":                              func() object { return new(appsv1.Deployment) },
+	"apps/v1/DaemonSet":                               func() object { return new(appsv1.DaemonSet) },
+	"policy/v1/PodDisruptionBudget":                   func() object { return new(policyv1.PodDisruptionBudget) },
+	"rbac.authorization.k8s.io/v1/Role":               func() object { return new(rbacv1.Role) },
+	"rbac.authorization.k8s.io/v1/RoleBinding":        func() object { return new(rbacv1.RoleBinding) },
 	"rbac.authorization.k8s.io/v1/ClusterRole":        func() object { return new(rbacv1.ClusterRole) },
 	"rbac.authorization.k8s.io/v1/ClusterRoleBinding": func() object { return new(rbacv1.ClusterRoleBinding) },
 	"storage.k8s.io/v1/CSIDriver":                     func() object { return new(storagev1.CSIDriver) },
@@ -163,14 +167,22 @@ func containers(specs ...corev1.PodSpec) []corev1.Container {
 	return all
 }
 
-// Two controllers would decide about the same disks without knowing of each other.
-func TestOneController(t *testing.T) {
-	d := only[*appsv1.Deployment](t, manifests(t))
-	if d.Spec.Replicas == nil || *d.Spec.Replicas != 1 {
-		t.Errorf("replicas: %v, want 1 for as long as there is no lease", d.Spec.Replicas)
+// Of two controllers one leads, by the lease of the driver's name, which the account may hold; the sidecars
+// follow.
+func TestOneControllerLeads(t *testing.T) {
+	objects := manifests(t)
+	d := only[*appsv1.Deployment](t, objects)
+	if d.Spec.Replicas == nil || *d.Spec.Replicas != 2 {
+		t.Errorf("replicas: %v, want 2", d.Spec.Replicas)
 	}
-	if d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
-		t.Errorf("strategy: %q, want Recreate: a rolling update runs two controllers at once", d.Spec.Strategy.Type)
+	role := only[*rbacv1.Role](t, objects)
+	if role.Namespace != d.Namespace {
+		t.Errorf("the role on leases is in namespace %q, the controller in %q", role.Namespace, d.Namespace)
+	}
+	for _, rule := range role.Rules {
+		if slices.Contains(rule.Verbs, "update") && !slices.Equal(rule.ResourceNames, []string{driverName}) {
+			t.Errorf("leases %v may be updated, want that of the driver's name alone", rule.ResourceNames)
+		}
 	}
 	for _, c := range containers(d.Spec.Template.Spec) {
 		for _, arg := range c.Args {

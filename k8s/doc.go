@@ -15,6 +15,7 @@
 //	storage.k8s.io  volumeattachments         get                Nodes
 //	""              persistentvolumes         get, list, watch   Claims; get alone without Claims.Run
 //	""              events                    create, patch      Events
+//	coordination    leases (in one namespace) get, create, update Lease
 //
 // # Concurrency
 //
@@ -23,6 +24,7 @@
 //
 // # Cancellation
 //
+// Lease.Run outlasts its context until what it leads has drained, and only then gives the lease back.
 // Each request to the API server is bounded by a timeout besides the caller's context. Claims.Run ends
 // with its context; Events.Run then has a few seconds left to post what was announced before.
 package k8s

@@ -48,7 +48,13 @@ func newWith(cfg Config, dial func(context.Context, Config) (session, error), wi
 	b := &Box{cfg: cfg}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	cfg.Hooks.Connection(cfg.Address, false)
-	b.sessions = newPool(b.ctx, cfg, func(ctx context.Context) (session, error) { return dial(ctx, cfg) }, width)
+	b.sessions = newPool(b.ctx, cfg, func(ctx context.Context) (session, error) {
+		s, err := dial(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		return gate(s, cfg.MayChange), nil
+	}, width)
 	if gather {
 		b.gatherings = []*gathering{ordinary: {b: b}, urgent: {b: b}}
 	}

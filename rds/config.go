@@ -70,6 +70,9 @@ type Config struct {
 	MinBackoff time.Duration
 	MaxBackoff time.Duration
 
+	// MayChange is asked right before each change is sent; an error keeps it from being sent. It must not
+	// block. Nil: always.
+	MayChange func() error
 	// Hooks are told what happens.
 	Hooks Hooks
 	// Tracer makes a span of each command. Nil means none.

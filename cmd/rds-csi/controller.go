@@ -43,11 +43,15 @@ type controllerFlags struct {
 	volumePath     string
 	nvmeAddress    string
 	commandTimeout time.Duration
+	leaderElect    bool
+	leaseNamespace string
 }
 
 func (f *controllerFlags) register(fs *flag.FlagSet) {
 	f.commonFlags.register(fs, ":9809")
 	fs.StringVar(&f.nodes, "nodes", "", "the `nodes` that exist, comma-separated, where there is no Kubernetes")
+	fs.BoolVar(&f.leaderElect, "leader-elect", true, "with Kubernetes, wait for the lease of the driver's name, so that several controllers may run; false: this is the only one")
+	fs.StringVar(&f.leaseNamespace, "lease-namespace", "", "`namespace` of that lease; empty: the pod's")
 	fs.StringVar(&f.rdsAddress, "rds-address", "", "the box, `host[:port]`; the port is 8729, or 8728 with --rds-plain, or 22 with --rds-transport=ssh")
 	fs.StringVar(&f.rdsTransport, "rds-transport", "api", "how to speak to the box: api or ssh")
 	fs.StringVar(&f.rdsAliases, "rds-aliases", "", "other `addresses` of the same box that StorageClasses and older volumes name, comma-separated, as after it was renumbered")
@@ -111,7 +115,7 @@ func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driv
 	if f.rdsUser == "" {
 		return cfg, usageError{errors.New("--rds-user is missing: name the box's account")}
 	}
-	if cfg.cluster, cfg.surroundings, err = f.around(ctx, f.nodes, logger); err != nil {
+	if cfg.cluster, cfg.surroundings, err = f.around(ctx, logger); err != nil {
 		return cfg, err
 	}
 	cfg.box = rds.Config{

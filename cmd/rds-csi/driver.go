@@ -15,6 +15,7 @@ import (
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/csi"
+	"github.com/rds-csi/rds-csi/k8s"
 	"github.com/rds-csi/rds-csi/rds"
 	"github.com/rds-csi/rds-csi/telemetry"
 )
@@ -44,6 +45,8 @@ type driverConfig struct {
 type surroundings struct {
 	nodes  actors.Nodes
 	events actors.Announcer              // nil: nobody posts events
+	lease  *k8s.Lease                    // nil: this is the only controller
+	synced func() bool                   // the caches are filled; nil: there are none
 	tasks  []func(context.Context) error // what must run for the others to work
 }
 
@@ -96,6 +99,7 @@ func (d *driver) newTelemetry(ctx context.Context) (*telemetry.Telemetry, error)
 		Component: telemetry.Controller, Version: version, Driver: d.cfg.driverName,
 		OTLPEndpoint: d.cfg.otlp, OTLPInsecure: true, Processors: d.cfg.processors, Logger: d.cfg.logger,
 		Gauges: telemetry.Gauges{
+			Leader:           d.leads,
 			Actors:           stats(func(s actors.Stats) int { return s.Actors }),
 			ActiveMigrations: stats(func(s actors.Stats) int { return s.Migrating }),
 			Unresolved:       stats(func(s actors.Stats) int { return s.Unresolved }),
@@ -112,6 +116,9 @@ func (d *driver) newBox() (*rds.Box, error) {
 	cfg := d.cfg.box
 	cfg.Logger = d.cfg.logger
 	cfg.Tracer = d.tel.Tracer("rds")
+	if d.around.lease != nil {
+		cfg.MayChange = d.around.lease.MayWrite
+	}
 	cfg.Hooks = rds.Hooks{
 		Command: d.tel.Command, Reconnect: d.tel.Reconnect, Sessions: d.tel.Sessions, Wait: d.tel.SessionWait,
 		Connection: func(address string, up bool) {
@@ -145,12 +152,12 @@ func (d *driver) Announce(a actors.Announcement) {
 }
 
 func (d *driver) newServer(ctx context.Context) (*csi.Server, error) {
-	identity, err := csi.NewIdentity(csi.IdentityConfig{Name: d.cfg.driverName, Version: version})
+	identity, err := csi.NewIdentity(csi.IdentityConfig{Name: d.cfg.driverName, Version: version, Ready: d.ready})
 	if err != nil {
 		return nil, err
 	}
 	controller, err := csi.NewController(csi.Config{
-		Volumes: d.sup, Storage: d.box, Cluster: d.cfg.cluster,
+		Volumes: d.sup, Storage: d.box, Cluster: d.cfg.cluster, Ready: d.ready,
 		BoxAddress: d.cfg.boxAddress, BoxAliases: d.cfg.boxAliases, NVMeAddress: d.cfg.nvmeAddress, VolumePath: d.cfg.volumePath,
 	})
 	if err != nil {
@@ -166,7 +173,7 @@ func (d *driver) newServer(ctx context.Context) (*csi.Server, error) {
 func (d *driver) Run(ctx context.Context) error {
 	defer d.close()
 	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return d.sup.Run(ctx) })
+	tasks.Go(func() error { return d.lead(ctx) })
 	tasks.Go(func() error { return d.server.Serve(ctx) })
 	tasks.Go(func() error { return d.http.Run(ctx) })
 	for _, task := range d.around.tasks {
@@ -176,6 +183,23 @@ func (d *driver) Run(ctx context.Context) error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// lead decides over volumes while nobody else does.
+func (d *driver) lead(ctx context.Context) error {
+	if d.around.lease == nil {
+		return d.sup.Run(ctx)
+	}
+	return d.around.lease.Run(ctx, d.sup.Run)
+}
+
+// leads reports whether this controller is the one that decides.
+func (d *driver) leads() bool { return d.around.lease == nil || d.around.lease.Leading() }
+
+// ready reports whether requests are answered: by the one controller that leads, when it knows the
+// cluster. The box may be away.
+func (d *driver) ready() bool {
+	return d.leads() && (d.around.synced == nil || d.around.synced())
 }
 
 // close gives back what was opened, also by half.

@@ -47,7 +47,7 @@ func runNode(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	cluster, err := f.identify(ctx)
+	cluster, err := f.identify(ctx, logger)
 	if err != nil {
 		return err
 	}
@@ -93,11 +93,11 @@ func (f *nodeFlags) check() error {
 }
 
 // identify tells which cluster the node is in.
-func (f *nodeFlags) identify(ctx context.Context) (string, error) {
+func (f *nodeFlags) identify(ctx context.Context, logger *slog.Logger) (string, error) {
 	if !f.kubernetes || f.cluster != "" {
 		return f.cluster, f.namedCluster()
 	}
-	cluster, _, err := f.connect(ctx)
+	cluster, _, err := f.connect(ctx, logger)
 	return cluster, err
 }
 

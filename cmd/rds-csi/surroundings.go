@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
@@ -19,25 +20,30 @@ import (
 )
 
 // around returns the cluster's identity, and how to make the surroundings of a controller in it.
-func (f *commonFlags) around(ctx context.Context, nodes string, logger *slog.Logger) (string, func(*telemetry.Telemetry) (surroundings, error), error) {
+func (f *controllerFlags) around(ctx context.Context, logger *slog.Logger) (string, func(*telemetry.Telemetry) (surroundings, error), error) {
 	if !f.kubernetes {
-		return f.withoutKubernetes(nodes)
+		return f.withoutKubernetes()
 	}
-	if nodes != "" {
+	if f.nodes != "" {
 		return "", nil, usageError{errors.New("--nodes is for --kubernetes=false: Kubernetes knows its nodes")}
 	}
+	namespace, err := f.leaseIn()
+	if err != nil {
+		return "", nil, err
+	}
 	klog.SetSlogLogger(logger) // client-go logs through it
-	cluster, client, err := f.connect(ctx)
+	cluster, client, err := f.connect(ctx, logger)
 	if err != nil {
 		return "", nil, err
 	}
 	return cluster, func(tel *telemetry.Telemetry) (surroundings, error) {
-		return f.inKubernetes(client, tel, logger)
+		return f.inKubernetes(client, namespace, tel, logger)
 	}, nil
 }
 
-// connect returns a client of the API server and the cluster's identity.
-func (f *commonFlags) connect(ctx context.Context) (string, kubernetes.Interface, error) {
+// connect returns a client of the API server and the cluster's identity. While the API server is away it
+// waits: without that identity nothing on the box can be told from another cluster's.
+func (f *commonFlags) connect(ctx context.Context, logger *slog.Logger) (string, kubernetes.Interface, error) {
 	rest, err := k8s.RESTConfig(k8s.ClientConfig{Kubeconfig: f.kubeconfig, UserAgent: "rds-csi/" + version})
 	if err != nil {
 		return "", nil, err
@@ -48,7 +54,7 @@ func (f *commonFlags) connect(ctx context.Context) (string, kubernetes.Interface
 	}
 	cluster := f.cluster
 	if cluster == "" {
-		cluster, err = k8s.ClusterID(ctx, client)
+		cluster, err = awaitClusterID(ctx, client, logger)
 	} else {
 		err = actors.CheckCluster(cluster)
 	}
@@ -58,8 +64,28 @@ func (f *commonFlags) connect(ctx context.Context) (string, kubernetes.Interface
 	return cluster, client, nil
 }
 
+// awaitClusterID reads the cluster's identity as soon as the API server answers.
+func awaitClusterID(ctx context.Context, client kubernetes.Interface, logger *slog.Logger) (string, error) {
+	for wait := time.Second; ; wait = min(2*wait, 15*time.Second) {
+		id, err := k8s.ClusterID(ctx, client)
+		if !errors.Is(err, actors.ErrUnavailable) {
+			return id, err
+		}
+		logger.Warn("the API server does not answer yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(wait):
+		}
+	}
+}
+
 // inKubernetes makes the surroundings out of the API server.
-func (f *commonFlags) inKubernetes(client kubernetes.Interface, tel *telemetry.Telemetry, logger *slog.Logger) (surroundings, error) {
+func (f *controllerFlags) inKubernetes(client kubernetes.Interface, namespace string, tel *telemetry.Telemetry, logger *slog.Logger) (surroundings, error) {
+	lease, err := f.lease(client, namespace, logger)
+	if err != nil {
+		return surroundings{}, err
+	}
 	nodes, err := k8s.NewNodes(k8s.NodesConfig{Client: client, Driver: f.driverName})
 	if err != nil {
 		return surroundings{}, err
@@ -75,16 +101,22 @@ func (f *commonFlags) inKubernetes(client kubernetes.Interface, tel *telemetry.T
 	if err != nil {
 		return surroundings{}, err
 	}
-	return surroundings{nodes: nodes, events: events, tasks: []func(context.Context) error{claims.Run, events.Run}}, nil
+	return surroundings{
+		nodes: nodes, events: events, lease: lease, synced: claims.Synced,
+		tasks: []func(context.Context) error{claims.Run, events.Run},
+	}, nil
 }
 
 // withoutKubernetes makes the surroundings out of the command line.
-func (f *commonFlags) withoutKubernetes(list string) (string, func(*telemetry.Telemetry) (surroundings, error), error) {
+func (f *controllerFlags) withoutKubernetes() (string, func(*telemetry.Telemetry) (surroundings, error), error) {
 	if err := f.namedCluster(); err != nil {
 		return "", nil, err
 	}
+	if f.leaseNamespace != "" {
+		return "", nil, usageError{errors.New("--lease-namespace is for Kubernetes: without it there is no lease, and one controller may run")}
+	}
 	var ids []actors.NodeID
-	for name := range strings.SplitSeq(list, ",") {
+	for name := range strings.SplitSeq(f.nodes, ",") {
 		if name != "" {
 			ids = append(ids, actors.NodeID(name))
 		}
