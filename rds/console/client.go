@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 
@@ -59,7 +60,7 @@ func handshake(ctx context.Context, conn net.Conn, cfg Config, trust *trust) (*C
 	stop := context.AfterFunc(ctx, func() {
 		_ = conn.Close() // the handshake fails with it
 	})
-	peer, chans, reqs, err := ssh.NewClientConn(conn, cfg.Address, &ssh.ClientConfig{
+	peer, chans, reqs, err := ssh.NewClientConn(&halfConn{Conn: conn}, cfg.Address, &ssh.ClientConfig{
 		User: cfg.Username, Auth: auth(cfg), HostKeyCallback: trust.check,
 		HostKeyAlgorithms: trust.algorithms, ClientVersion: "SSH-2.0-rds-csi",
 	})
@@ -83,6 +84,30 @@ func handshake(ctx context.Context, conn net.Conn, cfg Config, trust *trust) (*C
 	})
 	cfg.Logger.Debug("logged in over SSH", "address", cfg.Address, "host-key", ssh.FingerprintSHA256(trust.seen))
 	return c, nil
+}
+
+// A halfConn is a connection that takes nothing any more when there is nothing to come: a channel that is
+// opened when the SSH client has just seen the end of the connection would never be answered.
+type halfConn struct {
+	net.Conn
+	ended atomic.Bool
+}
+
+// Read implements net.Conn.
+func (c *halfConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.ended.Store(true)
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (c *halfConn) Write(b []byte) (int, error) {
+	if c.ended.Load() {
+		return 0, net.ErrClosed
+	}
+	return c.Conn.Write(b)
 }
 
 // auth returns the ways to log in, the key first. What asks questions is not among them.

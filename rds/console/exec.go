@@ -56,17 +56,19 @@ func (c *Client) exchange(ctx context.Context, line string) (exchange, error) {
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	defer stop()
 
-	ch, requests, err := c.ssh.OpenChannel("session", nil)
+	ch, requests, err := c.open()
 	if err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
+		c.notice(err)
 		return exchange{}, fmt.Errorf("%w: open a session: %w", routeros.ErrNotSent, c.because(err))
 	}
 	x := exchange{redact: c.redact}
 	accepted, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{line}))
 	switch {
 	case err != nil:
+		c.notice(err)
 		x.err = c.because(err)
 		return x, nil
 	case !accepted:
@@ -76,6 +78,38 @@ func (c *Client) exchange(ctx context.Context, line string) (exchange, error) {
 	}
 	c.receive(ch, requests, &x)
 	return x, nil
+}
+
+// open opens a channel, until the connection has failed, which it does at the deadline of a command.
+// OpenChannel itself can wait for ever where the connection ends while it begins (see halfConn for the
+// common case): it is left behind then.
+func (c *Client) open() (ssh.Channel, <-chan *ssh.Request, error) {
+	type opened struct {
+		ch       ssh.Channel
+		requests <-chan *ssh.Request
+		err      error
+	}
+	openedc := make(chan opened, 1)
+	go func() {
+		ch, requests, err := c.ssh.OpenChannel("session", nil)
+		openedc <- opened{ch, requests, err}
+	}()
+	select {
+	case o := <-openedc:
+		return o.ch, o.requests, o.err
+	case <-c.donec:
+		return nil, nil, c.Err()
+	}
+}
+
+// notice ends the connection where an error shows that it has ended, by whatever words: who waits for the
+// end is told only a little later, and nobody should be given the connection meanwhile. A box that refuses a
+// channel is still there.
+func (c *Client) notice(err error) {
+	var rejected *ssh.OpenChannelError
+	if !errors.As(err, &rejected) {
+		c.fail(fmt.Errorf("the connection was lost: %w", redacted{err, c.redact}))
+	}
 }
 
 // acquire waits for the caller's turn on the connection. Without an error, the turn must be given back.
