@@ -67,7 +67,7 @@ func explainConnect(err error, cfg Config) error {
 	case errors.Is(err, routeros.ErrLogin):
 		return &hint{err, "check --rds-user, --rds-password-file, and that the account's group has the policy api"}
 	case errors.As(err, &hostKey), errors.Is(err, console.ErrConfig):
-		return &hint{err, "check --rds-ssh-host-key, --rds-ssh-known-hosts and --rds-ssh-key-file"}
+		return &hint{err, "check --rds-ssh-host-key, --rds-ssh-known-hosts, --rds-ssh-key-file and --rds-password-file"}
 	case errors.As(err, &name):
 		return &hint{err, "the box's certificate is for another name: connect to one that it holds (--rds-address), or give the box one for this address"}
 	case errors.As(err, &untrusty):

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -59,6 +58,9 @@ func (cfg Config) console() (console.Config, error) {
 // checkSSH reports actors.ErrInvalid for settings of SSH that cannot be used. The client tells before it
 // connects, and here it never does.
 func (cfg Config) checkSSH() error {
+	if cfg.ReadPassword != nil {
+		cfg.ReadPassword, cfg.Password = nil, "asked for at each login" // what is wrong with it then is then said
+	}
 	settings, err := cfg.console()
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, actors.ErrInvalid)
@@ -77,20 +79,10 @@ func (cfg Config) checkSSH() error {
 
 // List implements session.
 func (s sshSession) List(ctx context.Context) ([]routeros.Row, error) {
-	rows, err := s.Print(ctx, console.List{
+	return s.Print(ctx, console.List{
 		Menu: "/disk", Properties: strings.Split(properties, ","),
 		Any: []console.Condition{{Property: "type", Value: "file"}, {Property: "mount-point", Op: console.Present}},
 	})
-	s.notice(err)
-	return rows, err
-}
-
-// notice closes a session whose connection turned out to have ended: it shows in the error of a command
-// a little before the client has found out, and nobody else should be given the session meanwhile.
-func (s sshSession) notice(err error) {
-	if errors.Is(err, io.EOF) {
-		s.Close()
-	}
 }
 
 // Change implements session.
@@ -105,7 +97,6 @@ func (s sshSession) Change(ctx context.Context, changes ...change) []answer {
 	}
 	answers := make([]answer, len(changes))
 	for i, r := range s.Batch(ctx, statements...) {
-		s.notice(r.Err)
 		answers[i] = answer{made: r.Value, err: r.Err}
 		if rows, ok := changes[i].(setRows); ok && len(rows.rows) > 1 && r.Steps == 0 {
 			answers[i].first = r.Err
