@@ -32,6 +32,9 @@ type command struct {
 // its session was lost, or is younger than the listing, or the row has changed since.
 var errElsewhere = errors.New("it needs another session or a new listing")
 
+// errYoung is errElsewhere where the session that was to be had is younger than the listing.
+var errYoung = fmt.Errorf("the session is younger than the listing: %w", errElsewhere)
+
 // change carries out a change, within the command deadline.
 func (b *Box) change(ctx context.Context, cmd command, c change) answer {
 	var a answer
@@ -119,7 +122,7 @@ func (b *Box) place(ctx context.Context, cmd command) (*member, error) {
 	}
 	if m.born >= before {
 		b.sessions.give(m, false)
-		return nil, fmt.Errorf("%w: %w", routeros.ErrNotSent, errElsewhere)
+		return nil, fmt.Errorf("%w: %w", routeros.ErrNotSent, errYoung)
 	}
 	return m, nil
 }
@@ -128,11 +131,18 @@ func (b *Box) place(ctx context.Context, cmd command) (*member, error) {
 type none struct{}
 
 // again tries an operation anew that met with errElsewhere: three times in all, since a box whose sessions
-// do not last that long, or on which somebody else keeps changing the row, is not to be used.
+// do not last that long, or on which somebody else keeps changing the row, is not to be used. A session
+// that is too young does not count, as often as a pool can grow: in a storm, each new one is to be had
+// before those that are older than the listing are free again.
 func again[T any](ctx context.Context, try func() (T, error)) (T, error) {
-	for n := 1; ; n++ {
+	for met, young := 0, 0; ; {
 		v, err := try()
-		if n == 3 || !errors.Is(err, errElsewhere) || ctx.Err() != nil {
+		if errors.Is(err, errYoung) {
+			young++
+		} else {
+			met++
+		}
+		if met == 3 || young > MaxSessions || !errors.Is(err, errElsewhere) || ctx.Err() != nil {
 			return v, err
 		}
 	}
