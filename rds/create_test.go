@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
@@ -25,33 +24,34 @@ func on(name string, answer func(do func() []string) []string) func([]string, fu
 }
 
 func TestCreate(t *testing.T) {
-	f := newFakeBox(t)
-	b := f.box(nil)
-	s := spec(func(s *actors.Spec) { s.Size = 1500*gib + 512 })
-	v, err := b.Create(testContext(t), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := actors.Volume{ID: testVolume, Exists: true, Size: s.Size, NQN: testNQN, Port: 4420, Ledger: made(4420), Ours: true}
-	if fmt.Sprint(v) != fmt.Sprint(want) {
-		t.Errorf("Create = %+v, want %+v", v, want)
-	}
-	add := "/disk/add =type=file =slot=0b5e1d4e3b1c4f0e9a572f0d6f6d0a11 =file-path=/" + testFile + " =file-size=1610612736512" +
-		" =mount-filesystem=no =nvme-tcp-export=no =nvme-tcp-server-port=4420 =nvme-tcp-server-nqn=" + testNQN + " =comment=" + made(4420).String()
-	if cmds := f.commands(); len(cmds) != 1 || cmds[0] != add {
-		t.Errorf("commands = %q\nwant one: %q", cmds, add)
-	}
-	again, err := b.Create(testContext(t), s)
-	if err != nil || fmt.Sprint(again) != fmt.Sprint(want) {
-		t.Errorf("second Create = %+v, %v", again, err)
-	}
-	if cmds := f.commands(); len(cmds) != 1 {
-		t.Errorf("the second Create sent %q", cmds[1:])
-	}
-	s.Size = gib
-	if _, err := b.Create(testContext(t), s); !errors.Is(err, actors.ErrExists) {
-		t.Errorf("Create of another size = %v, want ErrExists", err)
-	}
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		b := f.box(nil)
+		s := spec(func(s *actors.Spec) { s.Size = 1500*gib + 512 })
+		v, err := b.Create(testContext(t), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := actors.Volume{ID: testVolume, Exists: true, Size: s.Size, NQN: testNQN, Port: 4420, Ledger: made(4420), Ours: true}
+		if fmt.Sprint(v) != fmt.Sprint(want) {
+			t.Errorf("Create = %+v, want %+v", v, want)
+		}
+		add := "/disk/add =type=file =slot=0b5e1d4e3b1c4f0e9a572f0d6f6d0a11 =file-path=/" + testFile + " =file-size=1610612736512" +
+			" =mount-filesystem=no =nvme-tcp-export=no =nvme-tcp-server-port=4420 =nvme-tcp-server-nqn=" + testNQN + " =comment=" + made(4420).String()
+		if cmds := f.commands(); len(cmds) != 1 || cmds[0] != add {
+			t.Errorf("commands = %q\nwant one: %q", cmds, add)
+		}
+		again, err := b.Create(testContext(t), s)
+		if err != nil || fmt.Sprint(again) != fmt.Sprint(want) {
+			t.Errorf("second Create = %+v, %v", again, err)
+		}
+		if cmds := f.commands(); len(cmds) != 1 {
+			t.Errorf("the second Create sent %q", cmds[1:])
+		}
+		s.Size = gib
+		if _, err := b.Create(testContext(t), s); !errors.Is(err, actors.ErrExists) {
+			t.Errorf("Create of another size = %v, want ErrExists", err)
+		}
+	})
 }
 
 // TestCreateAnswers shows what a create is taken for by the box's answer to the add and by what is
@@ -105,8 +105,7 @@ func TestCreateAnswers(t *testing.T) {
 		}, actors.ErrUnresolved, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFakeBox(t)
+			overFakes(t, func(t *testing.T, f *fakeBox) {
 				f.on(on("/disk/add", func(do func() []string) []string { return tt.answer(f, do) }))
 				b := f.box(nil)
 				v, err := b.Create(testContext(t), spec(nil))
@@ -128,41 +127,40 @@ func TestCreateAnswers(t *testing.T) {
 }
 
 func TestCreateChecks(t *testing.T) {
-	f := newFakeBox(t)
-	b := f.box(nil)
-	for name, change := range map[string]func(*actors.Spec){
-		"volume":             func(s *actors.Spec) { s.ID = "pvc-1" },
-		"no size":            func(s *actors.Spec) { s.Size = 0 },
-		"negative size":      func(s *actors.Spec) { s.Size = -512 },
-		"half a sector":      func(s *actors.Spec) { s.Size = gib + 256 },
-		"relative path":      func(s *actors.Spec) { s.VolumePath = "raid10/volumes" },
-		"path with dots":     func(s *actors.Spec) { s.VolumePath = "/raid10/../etc" },
-		"path with a space":  func(s *actors.Spec) { s.VolumePath = "/raid10/a b" },
-		"trailing slash":     func(s *actors.Spec) { s.VolumePath += "/" },
-		"path not permitted": func(s *actors.Spec) { s.VolumePath = "/raid10/elsewhere" },
-		"NQN":                func(s *actors.Spec) { s.NQN += "$x" },
-		"another's NQN":      func(s *actors.Spec) { s.NQN = "nqn.2000-02.com.mikrotik:" + string(otherVolume) },
-		"another prefix":     func(s *actors.Spec) { s.NQN = "nqn.2024-01.io.example:" + string(testVolume) },
-		"prefix":             func(s *actors.Spec) { s.Ledger.Prefix = "nqn.2024-01.io.example" },
-		"prefix like an NQN": func(s *actors.Spec) {
-			s.Ledger.Prefix = testNQN
-			s.NQN = testNQN + ":" + string(testVolume)
-		},
-		"low port":       func(s *actors.Spec) { s.Ports.First = 443 },
-		"ports reversed": func(s *actors.Spec) { s.Ports = actors.Ports{First: 5000, Last: 4000} },
-		"cluster":        func(s *actors.Spec) { s.Ledger.Cluster = "ffffffffffff" },
-		"ledger":         func(s *actors.Spec) { s.Ledger.Timeout = 1 },
-	} {
-		t.Run(name, func(t *testing.T) {
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		b := f.box(nil)
+		for name, change := range map[string]func(*actors.Spec){
+			"volume":             func(s *actors.Spec) { s.ID = "pvc-1" },
+			"no size":            func(s *actors.Spec) { s.Size = 0 },
+			"negative size":      func(s *actors.Spec) { s.Size = -512 },
+			"half a sector":      func(s *actors.Spec) { s.Size = gib + 256 },
+			"relative path":      func(s *actors.Spec) { s.VolumePath = "raid10/volumes" },
+			"path with dots":     func(s *actors.Spec) { s.VolumePath = "/raid10/../etc" },
+			"path with a space":  func(s *actors.Spec) { s.VolumePath = "/raid10/a b" },
+			"trailing slash":     func(s *actors.Spec) { s.VolumePath += "/" },
+			"path not permitted": func(s *actors.Spec) { s.VolumePath = "/raid10/elsewhere" },
+			"NQN":                func(s *actors.Spec) { s.NQN += "$x" },
+			"another's NQN":      func(s *actors.Spec) { s.NQN = "nqn.2000-02.com.mikrotik:" + string(otherVolume) },
+			"another prefix":     func(s *actors.Spec) { s.NQN = "nqn.2024-01.io.example:" + string(testVolume) },
+			"prefix":             func(s *actors.Spec) { s.Ledger.Prefix = "nqn.2024-01.io.example" },
+			"prefix like an NQN": func(s *actors.Spec) {
+				s.Ledger.Prefix = testNQN
+				s.NQN = testNQN + ":" + string(testVolume)
+			},
+			"low port":       func(s *actors.Spec) { s.Ports.First = 443 },
+			"ports reversed": func(s *actors.Spec) { s.Ports = actors.Ports{First: 5000, Last: 4000} },
+			"cluster":        func(s *actors.Spec) { s.Ledger.Cluster = "ffffffffffff" },
+			"ledger":         func(s *actors.Spec) { s.Ledger.Timeout = 1 },
+		} {
 			s := spec(change)
 			if _, err := b.Create(testContext(t), s); !errors.Is(err, actors.ErrInvalid) {
-				t.Errorf("Create = %v, want ErrInvalid", err)
+				t.Errorf("%s: Create = %v, want ErrInvalid", name, err)
 			}
 			if cmds := f.commands(); len(cmds) != 0 {
-				t.Errorf("commands = %q", cmds)
+				t.Errorf("%s: commands = %q", name, cmds)
 			}
-		})
-	}
+		}
+	})
 }
 
 func TestExpand(t *testing.T) {
@@ -206,8 +204,7 @@ func TestExpand(t *testing.T) {
 		}), 2 * gib, actors.ErrUnresolved, gib + 4096},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFakeBox(t)
+			overFakes(t, func(t *testing.T, f *fakeBox) {
 				f.addVolume(nil)
 				if tt.prepare != nil {
 					tt.prepare(f)
@@ -227,8 +224,7 @@ func TestExpand(t *testing.T) {
 		})
 	}
 	t.Run("after a lost one", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeBox(t)
+		overFakes(t, func(t *testing.T, f *fakeBox) {
 			f.addVolume(nil)
 			f.on(sets(1, func(func() []string) []string { return nil }))
 			b, ctx := f.box(nil), testContext(t)
@@ -248,8 +244,10 @@ func TestExpand(t *testing.T) {
 		})
 	})
 	t.Run("not there", func(t *testing.T) {
-		if _, err := newFakeBox(t).box(nil).Expand(testContext(t), testVolume, gib); !errors.Is(err, actors.ErrNotFound) {
-			t.Errorf("Expand = %v, want ErrNotFound", err)
-		}
+		overFakes(t, func(t *testing.T, f *fakeBox) {
+			if _, err := f.box(nil).Expand(testContext(t), testVolume, gib); !errors.Is(err, actors.ErrNotFound) {
+				t.Errorf("Expand = %v, want ErrNotFound", err)
+			}
+		})
 	})
 }

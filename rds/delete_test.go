@@ -8,47 +8,47 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
 )
 
 func TestDelete(t *testing.T) {
-	f := newFakeBox(t)
-	id := f.addVolume(func(r attrs) { r["nvme-tcp-export"] = "true" })
-	f.change(func() {
-		f.files["raid10/volumes/"+string(otherVolume)+".img"] = true
-		f.files["raid10/old/"+string(testVolume)+".img.bak"] = true
-	})
-	b := f.box(func(c *Config) {
-		c.Hooks.Command = func(kind string, _ time.Duration, err error) {
-			if err != nil {
-				t.Errorf("%s counts as failed: %v", kind, err) // also the removal that proves the file gone
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		id := f.addVolume(func(r attrs) { r["nvme-tcp-export"] = "true" })
+		f.change(func() {
+			f.files["raid10/volumes/"+string(otherVolume)+".img"] = true
+			f.files["raid10/old/"+string(testVolume)+".img.bak"] = true
+		})
+		b := f.box(func(c *Config) {
+			c.Hooks.Command = func(kind string, _ time.Duration, err error) {
+				if err != nil {
+					t.Errorf("%s counts as failed: %v", kind, err) // also the removal that proves the file gone
+				}
 			}
+		})
+		if err := b.Delete(testContext(t), testVolume); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"/disk/set =.id=" + id + " =nvme-tcp-export=no",
+			"/disk/remove =.id=" + id,
+			"/file/remove =numbers=" + testFile,
+			"/file/remove =numbers=" + testFile,
+		}
+		if got := f.commands(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("commands = %q\nwant       %q", got, want)
+		}
+		if f.disk(testVolume) != nil || f.files[testFile] {
+			t.Error("the volume is there")
+		}
+		if err := b.Delete(testContext(t), testVolume); err != nil {
+			t.Errorf("second Delete = %v", err)
+		}
+		if len(f.files) != 2 {
+			t.Errorf("files = %v: others were removed", f.files)
 		}
 	})
-	if err := b.Delete(testContext(t), testVolume); err != nil {
-		t.Fatal(err)
-	}
-	want := []string{
-		"/disk/set =.id=" + id + " =nvme-tcp-export=no",
-		"/disk/remove =.id=" + id,
-		"/file/remove =numbers=" + testFile,
-		"/file/remove =numbers=" + testFile,
-	}
-	if got := f.commands(); strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Errorf("commands = %q\nwant       %q", got, want)
-	}
-	if f.disk(testVolume) != nil || f.files[testFile] {
-		t.Error("the volume is there")
-	}
-	if err := b.Delete(testContext(t), testVolume); err != nil {
-		t.Errorf("second Delete = %v", err)
-	}
-	if len(f.files) != 2 {
-		t.Errorf("files = %v: others were removed", f.files)
-	}
 }
 
 // TestDeleteLostAnswers loses the answer to each command of a delete in turn, before and after the
@@ -64,8 +64,7 @@ func TestDeleteLostAnswers(t *testing.T) {
 			"refused, worked": func(do func() []string) []string { do(); return trap("failure: busy") },
 		} {
 			t.Run(name[1:]+" "+how, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					f := newFakeBox(t)
+				overFakes(t, func(t *testing.T, f *fakeBox) {
 					f.addVolume(func(r attrs) { r["nvme-tcp-export"] = "true" })
 					var once atomic.Bool
 					f.on(on(name, func(do func() []string) []string {
@@ -118,18 +117,19 @@ func TestDeleteUnfinished(t *testing.T) {
 		}, actors.ErrUnavailable, "/file/remove"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := newFakeBox(t)
-			f.addVolume(nil)
-			f.on(on(tt.cmd, func(do func() []string) []string { return tt.answer(f, do) }))
-			err := f.box(nil).Delete(testContext(t), testVolume)
-			if !errors.Is(err, tt.want) {
-				t.Errorf("Delete = %v, want %v", err, tt.want)
-			}
-			oneKind(t, err)
-			cmds := f.commands()
-			if last := cmds[len(cmds)-1]; !strings.HasPrefix(last, tt.sent) {
-				t.Errorf("last command = %q, want %q", last, tt.sent)
-			}
+			overFakes(t, func(t *testing.T, f *fakeBox) {
+				f.addVolume(nil)
+				f.on(on(tt.cmd, func(do func() []string) []string { return tt.answer(f, do) }))
+				err := f.box(nil).Delete(testContext(t), testVolume)
+				if !errors.Is(err, tt.want) {
+					t.Errorf("Delete = %v, want %v", err, tt.want)
+				}
+				oneKind(t, err)
+				cmds := f.commands()
+				if last := cmds[len(cmds)-1]; !strings.HasPrefix(last, tt.sent) {
+					t.Errorf("last command = %q, want %q", last, tt.sent)
+				}
+			})
 		})
 	}
 }
@@ -144,14 +144,15 @@ func TestDeleteRefused(t *testing.T) {
 		"outside of the configured paths": func(r attrs) { r["file-path"] = "/raid10/elsewhere/" + string(testVolume) + ".img" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFakeBox(t)
-			f.addVolume(change)
-			if err := f.box(nil).Delete(testContext(t), testVolume); !errors.Is(err, actors.ErrPrecondition) {
-				t.Errorf("Delete = %v, want ErrPrecondition", err)
-			}
-			if cmds := f.commands(); len(cmds) != 0 {
-				t.Errorf("commands = %q", cmds)
-			}
+			overFakes(t, func(t *testing.T, f *fakeBox) {
+				f.addVolume(change)
+				if err := f.box(nil).Delete(testContext(t), testVolume); !errors.Is(err, actors.ErrPrecondition) {
+					t.Errorf("Delete = %v, want ErrPrecondition", err)
+				}
+				if cmds := f.commands(); len(cmds) != 0 {
+					t.Errorf("commands = %q", cmds)
+				}
+			})
 		})
 	}
 }

@@ -34,9 +34,12 @@ const (
 
 // A fakeBox is an RDS that does nothing but answer, so that a test can have it show and answer what a
 // sound one would not. It needs no sockets, so that a test that waits for a deadline can do so in a
-// synctest bubble. Tests of what a sound one does use the simulator.
+// synctest bubble. Tests of what a sound one does use the simulator. How it is spoken to is in
+// fake_wire_test.go.
 type fakeBox struct {
 	t       *testing.T
+	over    string // the transport
+	face    face
 	serving sync.WaitGroup
 
 	mu       sync.Mutex
@@ -48,7 +51,7 @@ type fakeBox struct {
 	conns    map[net.Conn]bool
 	accepted []net.Conn // in order
 	// act answers a command in place of the box, which it may ask to do its work. Nil: the box does.
-	// A nil answer is none.
+	// Commands and answers are the words of the API, whatever the transport. A nil answer is none.
 	act func(cmd []string, do func() []string) []string
 }
 
@@ -73,26 +76,15 @@ func wire(rows ...attrs) []routeros.Row {
 	return out
 }
 
-func newFakeBox(t *testing.T) *fakeBox {
+func newFakeBox(t *testing.T, over string) *fakeBox {
 	t.Helper()
-	f := &fakeBox{t: t, files: map[string]bool{}, conns: map[net.Conn]bool{}, nextID: 1}
+	f := &fakeBox{t: t, over: over, face: newFace(t, over), files: map[string]bool{}, conns: map[net.Conn]bool{}, nextID: 1}
 	f.addRow(attrs{"type": "raid", "slot": "raid10", "mount-point": "raid10", "state": "clean", "size": "16003143565312", "free": "14789895307264"})
 	t.Cleanup(func() {
 		f.drop()
 		f.serving.Wait()
 	})
 	return f
-}
-
-// dial opens a connection, in memory.
-func (f *fakeBox) dial(context.Context, string, string) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	f.change(func() {
-		f.conns[ours] = true
-		f.accepted = append(f.accepted, ours)
-	})
-	f.serving.Go(func() { f.serve(ours) })
-	return theirs, nil
 }
 
 // drop ends all connections.
@@ -148,40 +140,23 @@ func (f *fakeBox) commands() []string {
 	return slices.Clone(f.log)
 }
 
-func (f *fakeBox) serve(conn net.Conn) {
-	defer func() { _ = conn.Close() }()
-	r := routeros.NewReader(conn)
-	for {
-		words, err := r.ReadSentence()
-		if err != nil {
-			return
-		}
-		cmd, tag := words[:len(words)-1], words[len(words)-1]
-		if cmd[0] == "/disk/print" {
-			f.change(func() { f.listings++ })
-		} else if cmd[0] != "/login" && cmd[0] != "/cancel" {
-			f.change(func() { f.log = append(f.log, strings.Join(cmd, " ")) })
-		}
-		f.mu.Lock()
-		act := f.act
-		f.mu.Unlock()
-		var out []byte
-		do := func() []string { return f.do(cmd, tag, &out) }
-		answer := do
-		if act != nil {
-			answer = func() []string { return act(cmd, do) }
-		}
-		reply := answer()
-		if len(reply) == 1 && reply[0] == "drop" {
-			return
-		}
-		if reply != nil {
-			out = routeros.AppendSentence(out, append(reply, tag)...)
-			if _, err := conn.Write(out); err != nil {
-				return
-			}
-		}
+// answer notes a command and returns the answer to it, with the rows that come before.
+func (f *fakeBox) answer(cmd []string) (rows []attrs, reply []string) {
+	f.mu.Lock()
+	if cmd[0] == "/disk/print" {
+		f.listings++
+	} else if cmd[0] != "/login" && cmd[0] != "/cancel" {
+		f.log = append(f.log, strings.Join(cmd, " "))
 	}
+	act := f.act
+	f.mu.Unlock()
+	do := func() []string { return f.do(cmd, &rows) }
+	if act == nil {
+		reply = do()
+	} else {
+		reply = act(cmd, do)
+	}
+	return rows, reply
 }
 
 var (
@@ -193,7 +168,7 @@ var (
 func trap(message string) []string { return []string{"!trap", "=message=" + message} }
 
 // do does what a sound box would. Rows go to out.
-func (f *fakeBox) do(cmd []string, tag string, out *[]byte) []string {
+func (f *fakeBox) do(cmd []string, out *[]attrs) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	args := map[string]string{}
@@ -207,7 +182,7 @@ func (f *fakeBox) do(cmd []string, tag string, out *[]byte) []string {
 		return done
 	case "/disk/print":
 		for _, d := range f.disks {
-			*out = routeros.AppendSentence(*out, append([]string{"!re", tag}, d.row()...)...)
+			*out = append(*out, maps.Clone(d))
 		}
 		return done
 	case "/disk/add":
@@ -241,6 +216,7 @@ func (f *fakeBox) box(change func(*Config)) *Box {
 	f.t.Helper()
 	return newBox(f.t, "rds:8728", func(cfg *Config) {
 		cfg.DialContext = f.dial
+		f.face.settings(cfg)
 		if change != nil {
 			change(cfg)
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,45 +249,42 @@ func TestGatherYoung(t *testing.T) {
 	})
 }
 
-// TestGatherStorm writes many volumes at a time over few SSH sessions, while every tenth command of a script
-// is refused: each write is answered with what the box shows.
+// TestGatherStorm writes many volumes at a time over few sessions, while every tenth set, in the middle of a
+// script or alone, is refused: each write is answered with what the box shows.
 func TestGatherStorm(t *testing.T) {
 	const volumes = 60
-	var mu sync.Mutex
-	n := 0
-	s := simulate(t, sim.Config{Fault: func(c sim.Command) sim.Fault {
-		mu.Lock()
-		defer mu.Unlock()
-		if c.Name != "/disk/set" {
+	overEach(t, func() sim.Config {
+		var n atomic.Int32
+		return sim.Config{Fault: func(c sim.Command) sim.Fault {
+			if c.Name == "/disk/set" && n.Add(1)%10 == 0 {
+				return sim.Fault{Trap: "failure: no"}
+			}
 			return sim.Fault{}
-		}
-		if n++; n%10 == 0 {
-			return sim.Fault{Trap: "failure: no"}
-		}
-		return sim.Fault{}
-	}})
-	b, ctx := overSSH(t, s, func(cfg *Config) { cfg.Sessions = 2 }), testContext(t)
-	var wg sync.WaitGroup
-	for v := range volumes {
-		wg.Go(func() {
-			if _, err := b.Create(ctx, numbered(v)); err != nil {
-				t.Error(err)
-				return
-			}
-			shown := uint64(1)
-			for g := range uint64(4) {
-				w := actors.Write{Volume: volumeID(v), Revoke: g == 3, Rows: []actors.Row{{NQN: numbered(v).NQN, Ledger: gen(g + 2)}}}
-				err := b.Write(ctx, w)
-				if err == nil {
-					shown = g + 2
-				} else if !errors.Is(err, actors.ErrUnavailable) {
-					t.Errorf("Write = %v", err)
+		}}
+	}, func(t *testing.T, s bench) {
+		b, ctx := s.box(t, func(cfg *Config) { cfg.Sessions = 2 }), testContext(t)
+		var wg sync.WaitGroup
+		for v := range volumes {
+			wg.Go(func() {
+				if _, err := b.Create(ctx, numbered(v)); err != nil {
+					t.Error(err)
+					return
 				}
-				if row, err := b.Read(ctx, volumeID(v)); err != nil || row.Ledger.Gen != shown {
-					t.Errorf("the box shows gen %d, %v, want %d", row.Ledger.Gen, err, shown)
+				shown := uint64(1)
+				for g := range uint64(4) {
+					w := actors.Write{Volume: volumeID(v), Revoke: g == 3, Rows: []actors.Row{{NQN: numbered(v).NQN, Ledger: gen(g + 2)}}}
+					err := b.Write(ctx, w)
+					if err == nil {
+						shown = g + 2
+					} else if !errors.Is(err, actors.ErrUnavailable) {
+						t.Errorf("Write = %v", err)
+					}
+					if row, err := b.Read(ctx, volumeID(v)); err != nil || row.Ledger.Gen != shown {
+						t.Errorf("the box shows gen %d, %v, want %d", row.Ledger.Gen, err, shown)
+					}
 				}
-			}
-		})
-	}
-	wg.Wait()
+			})
+		}
+		wg.Wait()
+	})
 }

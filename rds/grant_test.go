@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 
 	"github.com/rds-csi/rds-csi/actors"
 )
@@ -39,28 +38,29 @@ func sets(n int, answer func(do func() []string) []string) func([]string, func()
 }
 
 func TestWrite(t *testing.T) {
-	f := newFakeBox(t)
-	id := f.addVolume(nil)
-	b := f.box(nil)
-	if err := b.Write(testContext(t), write(2)); err != nil {
-		t.Fatal(err)
-	}
-	want := "/disk/set =.id=" + id + " =nvme-tcp-export=yes =nvme-tcp-server-nqn=" + testNQN + ".abc =nvme-tcp-server-allow-host-name=nqn.host =comment=" + gen(2).String()
-	if cmds := f.commands(); len(cmds) != 1 || cmds[0] != want {
-		t.Errorf("commands = %q\nwant one: %q", cmds, want)
-	}
-	if err := b.Write(testContext(t), bounce(3)); err != nil {
-		t.Fatal(err)
-	}
-	if cmds := f.commands(); len(cmds) != 3 || !strings.Contains(cmds[1], "=nvme-tcp-export=no") || !strings.Contains(cmds[2], "=nvme-tcp-export=yes") {
-		t.Errorf("commands = %q, want off and on", cmds)
-	}
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		id := f.addVolume(nil)
+		b := f.box(nil)
+		if err := b.Write(testContext(t), write(2)); err != nil {
+			t.Fatal(err)
+		}
+		want := "/disk/set =.id=" + id + " =nvme-tcp-export=yes =nvme-tcp-server-nqn=" + testNQN + ".abc =nvme-tcp-server-allow-host-name=nqn.host =comment=" + gen(2).String()
+		if cmds := f.commands(); len(cmds) != 1 || cmds[0] != want {
+			t.Errorf("commands = %q\nwant one: %q", cmds, want)
+		}
+		if err := b.Write(testContext(t), bounce(3)); err != nil {
+			t.Fatal(err)
+		}
+		if cmds := f.commands(); len(cmds) != 3 || !strings.Contains(cmds[1], "=nvme-tcp-export=no") || !strings.Contains(cmds[2], "=nvme-tcp-export=yes") {
+			t.Errorf("commands = %q, want off and on", cmds)
+		}
+	})
 }
 
-// TestBounceIsSentTogether has a box that never answers the first set.
+// TestBounceIsSentTogether has a box that never answers the first set. It is for the API: over SSH both
+// are in one script.
 func TestBounceIsSentTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBox(t)
+	overAPIs(t, func(t *testing.T, f *fakeBox) {
 		f.addVolume(nil)
 		f.on(sets(1, func(do func() []string) []string { do(); return nil }))
 		err := f.box(nil).Write(testContext(t), bounce(2))
@@ -78,13 +78,33 @@ func TestWriteAnswers(t *testing.T) {
 	refuse := func(func() []string) []string { return trap("failure: no") }
 	doneAndRefused := func(do func() []string) []string { do(); return trap("failure: no") }
 	silent := func(func() []string) []string { return nil }
-	for _, tt := range []struct {
+	type testCase struct {
 		name   string
 		w      actors.Write
 		nth    int // of the sets
 		answer func(func() []string) []string
 		want   error
-	}{
+	}
+	run := func(over func(*testing.T, func(*testing.T, *fakeBox)), tests []testCase) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				over(t, func(t *testing.T, f *fakeBox) {
+					f.addVolume(nil)
+					f.on(sets(tt.nth, tt.answer))
+					b := f.box(nil)
+					err := b.Write(testContext(t), tt.w)
+					if !errors.Is(err, tt.want) {
+						t.Errorf("Write = %v, want %v", err, tt.want)
+					}
+					oneKind(t, err)
+					if tt.want == nil && f.disk(testVolume)["comment"] != tt.w.Rows[len(tt.w.Rows)-1].Ledger.String() {
+						t.Errorf("success, and the row shows %v", f.disk(testVolume))
+					}
+				})
+			})
+		}
+	}
+	run(overFakes, []testCase{
 		{"acknowledged", write(2), 0, nil, nil},
 		{"refused", write(2), 1, refuse, actors.ErrUnavailable},
 		{"refused for good", write(2), 1, func(func() []string) []string {
@@ -98,31 +118,19 @@ func TestWriteAnswers(t *testing.T) {
 		{"silence", write(2), 1, silent, actors.ErrUnresolved},
 		{"connection lost", write(2), 1, func(func() []string) []string { return drop }, actors.ErrUnresolved},
 		{"connection lost after the work", write(2), 1, func(do func() []string) []string { do(); return drop }, actors.ErrUnresolved},
-		{"fatal", write(2), 1, func(func() []string) []string { return []string{"!fatal", "going down"} }, actors.ErrUnresolved},
-		{"garbage", write(2), 1, func(func() []string) []string { return []string{"garbage"} }, actors.ErrUnresolved},
 		{"bounce", bounce(2), 0, nil, nil},
-		{"bounce, first refused", bounce(2), 1, refuse, actors.ErrUnresolved},
 		{"bounce, second refused", bounce(2), 2, refuse, actors.ErrUnresolved},
 		{"bounce, second done and refused", bounce(2), 2, doneAndRefused, nil},
 		{"bounce, second lost", bounce(2), 2, silent, actors.ErrUnresolved},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFakeBox(t)
-				f.addVolume(nil)
-				f.on(sets(tt.nth, tt.answer))
-				b := f.box(nil)
-				err := b.Write(testContext(t), tt.w)
-				if !errors.Is(err, tt.want) {
-					t.Errorf("Write = %v, want %v", err, tt.want)
-				}
-				oneKind(t, err)
-				if tt.want == nil && f.disk(testVolume)["comment"] != tt.w.Rows[len(tt.w.Rows)-1].Ledger.String() {
-					t.Errorf("success, and the row shows %v", f.disk(testVolume))
-				}
-			})
-		})
-	}
+	})
+	// What only the API's sentences can say, and sets that do not wait for each other.
+	run(overAPIs, []testCase{
+		{"fatal", write(2), 1, func(func() []string) []string { return []string{"!fatal", "going down"} }, actors.ErrUnresolved},
+		{"garbage", write(2), 1, func(func() []string) []string { return []string{"garbage"} }, actors.ErrUnresolved},
+		{"bounce, first refused", bounce(2), 1, refuse, actors.ErrUnresolved},
+	})
+	// A script ends where a set of it is refused, so that nothing was done.
+	run(overScripts, []testCase{{"bounce, first refused in a script", bounce(2), 1, refuse, actors.ErrUnavailable}})
 }
 
 // oneKind holds that an error wraps exactly one of the domain's kinds.
@@ -149,113 +157,115 @@ func oneKind(t *testing.T, err error) {
 }
 
 func TestWriteRowGone(t *testing.T) {
-	f := newFakeBox(t)
-	b := f.box(nil)
-	if err := b.Write(testContext(t), write(2)); !errors.Is(err, actors.ErrNotFound) {
-		t.Errorf("Write = %v, want ErrNotFound", err)
-	}
-	f.addVolume(nil)
-	f.on(sets(1, func(func() []string) []string {
-		f.change(func() { f.disks = f.disks[:1] })
-		return missing
-	}))
-	if err := b.Write(testContext(t), write(2)); !errors.Is(err, actors.ErrNotFound) {
-		t.Errorf("Write of a row that goes = %v, want ErrNotFound", err)
-	}
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		b := f.box(nil)
+		if err := b.Write(testContext(t), write(2)); !errors.Is(err, actors.ErrNotFound) {
+			t.Errorf("Write = %v, want ErrNotFound", err)
+		}
+		f.addVolume(nil)
+		f.on(sets(1, func(func() []string) []string {
+			f.change(func() { f.disks = f.disks[:1] })
+			return missing
+		}))
+		if err := b.Write(testContext(t), write(2)); !errors.Is(err, actors.ErrNotFound) {
+			t.Errorf("Write of a row that goes = %v, want ErrNotFound", err)
+		}
+	})
 }
 
 // TestWriteOvertaken shows that a process that slept does not write over what came after it.
 func TestWriteOvertaken(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(func(r attrs) { r["comment"] = gen(5).String() })
-	b := f.box(nil)
-	for _, tt := range []struct {
-		name string
-		w    actors.Write
-		want error
-	}{
-		{"older", write(4), actors.ErrUnavailable},
-		{"as old and different", actors.Write{Volume: testVolume, Rows: []actors.Row{{NQN: testNQN, Ledger: ledger(func(l *actors.Ledger) { l.Gen, l.Epoch = 5, 7 })}}}, actors.ErrUnavailable},
-		{"the same again", write(5), nil},
-		{"newer", write(6), nil},
-	} {
-		before := len(f.commands())
-		if err := b.Write(testContext(t), tt.w); !errors.Is(err, tt.want) {
-			t.Errorf("%s: Write = %v, want %v", tt.name, err, tt.want)
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(func(r attrs) { r["comment"] = gen(5).String() })
+		b := f.box(nil)
+		for _, tt := range []struct {
+			name string
+			w    actors.Write
+			want error
+		}{
+			{"older", write(4), actors.ErrUnavailable},
+			{"as old and different", actors.Write{Volume: testVolume, Rows: []actors.Row{{NQN: testNQN, Ledger: ledger(func(l *actors.Ledger) { l.Gen, l.Epoch = 5, 7 })}}}, actors.ErrUnavailable},
+			{"the same again", write(5), nil},
+			{"newer", write(6), nil},
+		} {
+			before := len(f.commands())
+			if err := b.Write(testContext(t), tt.w); !errors.Is(err, tt.want) {
+				t.Errorf("%s: Write = %v, want %v", tt.name, err, tt.want)
+			}
+			if n := len(f.commands()) - before; tt.want != nil && n != 0 {
+				t.Errorf("%s: %d commands were sent", tt.name, n)
+			}
 		}
-		if n := len(f.commands()) - before; tt.want != nil && n != 0 {
-			t.Errorf("%s: %d commands were sent", tt.name, n)
-		}
-	}
+	})
 }
 
 // TestWriteChecks shows that nothing reaches the wire that the box could take for something else.
 func TestWriteChecks(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	b := f.box(nil)
-	for name, change := range map[string]func(*actors.Write){
-		"volume":          func(w *actors.Write) { w.Volume += "\x00" },
-		"no row":          func(w *actors.Write) { w.Rows = nil },
-		"three rows":      func(w *actors.Write) { w.Rows = append(w.Rows, w.Rows[0], w.Rows[0]) },
-		"no NQN":          func(w *actors.Write) { w.Rows[0].NQN = "" },
-		"no prefix":       func(w *actors.Write) { w.Rows[0].NQN = ":" + string(testVolume) },
-		"NQN":             func(w *actors.Write) { w.Rows[0].NQN = "nqn.x; /system reboot" },
-		"long NQN":        func(w *actors.Write) { w.Rows[0].NQN = strings.Repeat("n", 224) },
-		"host":            func(w *actors.Write) { w.Rows[0].AllowHost = "a,b" },
-		"cluster":         func(w *actors.Write) { w.Rows[0].Ledger.Cluster = "ffffffffffff" },
-		"ledger's gen":    func(w *actors.Write) { w.Rows[0].Ledger.Gen = 0 },
-		"ledger's node":   func(w *actors.Write) { w.Rows[0].Ledger.Grants = []actors.Grant{{Node: "a b", At: 1}} },
-		"ledger's Access": func(w *actors.Write) { w.Rows[0].Ledger.Access = 'x' },
-	} {
-		t.Run(name, func(t *testing.T) {
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		b := f.box(nil)
+		for name, change := range map[string]func(*actors.Write){
+			"volume":          func(w *actors.Write) { w.Volume += "\x00" },
+			"no row":          func(w *actors.Write) { w.Rows = nil },
+			"three rows":      func(w *actors.Write) { w.Rows = append(w.Rows, w.Rows[0], w.Rows[0]) },
+			"no NQN":          func(w *actors.Write) { w.Rows[0].NQN = "" },
+			"no prefix":       func(w *actors.Write) { w.Rows[0].NQN = ":" + string(testVolume) },
+			"NQN":             func(w *actors.Write) { w.Rows[0].NQN = "nqn.x; /system reboot" },
+			"long NQN":        func(w *actors.Write) { w.Rows[0].NQN = strings.Repeat("n", 224) },
+			"host":            func(w *actors.Write) { w.Rows[0].AllowHost = "a,b" },
+			"cluster":         func(w *actors.Write) { w.Rows[0].Ledger.Cluster = "ffffffffffff" },
+			"ledger's gen":    func(w *actors.Write) { w.Rows[0].Ledger.Gen = 0 },
+			"ledger's node":   func(w *actors.Write) { w.Rows[0].Ledger.Grants = []actors.Grant{{Node: "a b", At: 1}} },
+			"ledger's Access": func(w *actors.Write) { w.Rows[0].Ledger.Access = 'x' },
+		} {
 			w := write(2)
 			change(&w)
 			if err := b.Write(testContext(t), w); !errors.Is(err, actors.ErrInvalid) {
-				t.Errorf("Write = %v, want ErrInvalid", err)
+				t.Errorf("%s: Write = %v, want ErrInvalid", name, err)
 			}
 			if cmds := f.commands(); len(cmds) != 0 {
-				t.Errorf("commands = %q", cmds)
+				t.Errorf("%s: commands = %q", name, cmds)
 			}
-		})
-	}
+		}
+	})
 }
 
 // TestRenumbered has a box that restarts between the listing and the write, and numbers its rows anew:
 // the write must not hit the row that has the number now.
 func TestRenumbered(t *testing.T) {
-	f := newFakeBox(t)
-	id := f.addVolume(nil)
-	b, ctx := f.box(nil), testContext(t)
-	if err := b.Write(ctx, write(2)); err != nil { // both sessions are there
-		t.Fatal(err)
-	}
-	var restarted atomic.Bool
-	f.on(func(cmd []string, do func() []string) []string {
-		if cmd[0] != "/disk/print" || restarted.Swap(true) {
-			return do()
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		id := f.addVolume(nil)
+		b, ctx := f.box(nil), testContext(t)
+		if err := b.Write(ctx, write(2)); err != nil { // both sessions are there
+			t.Fatal(err)
 		}
-		answer := do()
-		f.change(func() {
-			f.disks[1][".id"] = "*99"
-			f.disks = append(f.disks, attrs{
-				".id": id, "type": "file", "slot": "other", "file-path": "/raid10/volumes/" + string(otherVolume) + ".img", "file-size": "512",
+		var restarted atomic.Bool
+		f.on(func(cmd []string, do func() []string) []string {
+			if cmd[0] != "/disk/print" || restarted.Swap(true) {
+				return do()
+			}
+			answer := do()
+			f.change(func() {
+				f.disks[1][".id"] = "*99"
+				f.disks = append(f.disks, attrs{
+					".id": id, "type": "file", "slot": "other", "file-path": "/raid10/volumes/" + string(otherVolume) + ".img", "file-size": "512",
+				})
+				_ = f.accepted[0].Close() // a write needs its session before it looks: this is it
 			})
-			_ = f.accepted[0].Close() // a write needs its session before it looks: this is it
+			return answer
 		})
-		return answer
+		err := b.Write(ctx, write(3))
+		if err != nil && !errors.Is(err, actors.ErrUnresolved) {
+			t.Errorf("write over a session that was lost meanwhile = %v", err)
+		}
+		if c := f.disk(otherVolume)["comment"]; c != "" {
+			t.Errorf("the write hit the other volume: %s", c)
+		}
+		if err := b.Write(ctx, write(3)); err != nil {
+			t.Errorf("the next write = %v", err)
+		}
+		if c := f.disk(otherVolume)["comment"]; c != "" {
+			t.Errorf("the next write hit the other volume: %s", c)
+		}
 	})
-	err := b.Write(ctx, write(3))
-	if err != nil && !errors.Is(err, actors.ErrUnresolved) {
-		t.Errorf("write over a session that was lost meanwhile = %v", err)
-	}
-	if c := f.disk(otherVolume)["comment"]; c != "" {
-		t.Errorf("the write hit the other volume: %s", c)
-	}
-	if err := b.Write(ctx, write(3)); err != nil {
-		t.Errorf("the next write = %v", err)
-	}
-	if c := f.disk(otherVolume)["comment"]; c != "" {
-		t.Errorf("the next write hit the other volume: %s", c)
-	}
 }

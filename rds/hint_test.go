@@ -20,8 +20,9 @@ import (
 // A mistake is a box that does not do for a reason that a person must mend.
 type mistake struct {
 	name string
+	only string // the one transport over which it can be made; empty: each
 	// box returns a Box that meets with the mistake until it is mended.
-	box  func(t *testing.T, w *told) (b *Box, mend func())
+	box  func(t *testing.T, over string, w *told) (b *Box, mend func())
 	call func(context.Context, *Box) error
 	kind error
 	says []string // of each error
@@ -33,17 +34,34 @@ func list(ctx context.Context, b *Box) error { _, err := b.List(ctx); return err
 func makeOne(ctx context.Context, b *Box) error { _, err := b.Create(ctx, numbered(1)); return err }
 
 // refusing returns a box that answers a command with a trap until it is mended.
-func refusing(cmd string, answer []string) func(*testing.T, *told) (*Box, func()) {
-	return func(t *testing.T, w *told) (*Box, func()) {
-		f := newFakeBox(t)
+func refusing(cmd string, answer []string) func(*testing.T, string, *told) (*Box, func()) {
+	return func(t *testing.T, over string, w *told) (*Box, func()) {
+		f := newFakeBox(t, over)
 		f.addVolume(nil)
 		f.on(on(cmd, func(func() []string) []string { return answer }))
 		return f.box(func(cfg *Config) { cfg.Hooks = w.hooks() }), func() { f.on(nil) }
 	}
 }
 
+// asking returns a box whose password is another's answer until it is mended.
+func asking(wrong func() (string, error)) func(*testing.T, string, *told) (*Box, func()) {
+	return func(t *testing.T, over string, w *told) (*Box, func()) {
+		var mended atomic.Bool
+		b := reach(simulate(t, sim.Config{}), over).box(t, func(cfg *Config) {
+			cfg.Password, cfg.Hooks = "", w.hooks()
+			cfg.ReadPassword = func() (string, error) {
+				if mended.Load() {
+					return testPassword, nil
+				}
+				return wrong()
+			}
+		})
+		return b, func() { mended.Store(true) }
+	}
+}
+
 // elsewhere reaches another box than that whose authority is trusted, until it is mended.
-func elsewhere(t *testing.T, w *told) (*Box, func()) {
+func elsewhere(t *testing.T, _ string, w *told) (*Box, func()) {
 	s, other := simulate(t, sim.Config{}), simulate(t, sim.Config{})
 	var mended atomic.Bool
 	b := newBox(t, s.TLSAddr(), func(cfg *Config) {
@@ -61,48 +79,22 @@ func elsewhere(t *testing.T, w *told) (*Box, func()) {
 var mistakes = []mistake{
 	{
 		name: "wrong password",
-		box: func(t *testing.T, w *told) (*Box, func()) {
-			s := simulate(t, sim.Config{})
-			var mended atomic.Bool
-			b := newBox(t, s.APIAddr(), func(cfg *Config) {
-				cfg.Password, cfg.Hooks = "", w.hooks()
-				cfg.ReadPassword = func() (string, error) {
-					if mended.Load() {
-						return testPassword, nil
-					}
-					return "battery-staple", nil
-				}
-			})
-			return b, func() { mended.Store(true) }
-		},
-		call: list, kind: actors.ErrUnavailable, says: []string{"--rds-user", "--rds-password-file", "policy api"},
+		box:  asking(func() (string, error) { return "battery-staple", nil }),
+		call: list, kind: actors.ErrUnavailable, says: []string{"--rds-user", "--rds-password-file", "policy"},
 	},
 	{
 		name: "no password file",
-		box: func(t *testing.T, w *told) (*Box, func()) {
-			s := simulate(t, sim.Config{})
-			var mended atomic.Bool
-			b := newBox(t, s.APIAddr(), func(cfg *Config) {
-				cfg.Hooks = w.hooks()
-				cfg.ReadPassword = func() (string, error) {
-					if mended.Load() {
-						return testPassword, nil
-					}
-					return "", errors.New("read --rds-password-file: gone")
-				}
-			})
-			return b, func() { mended.Store(true) }
-		},
+		box:  asking(func() (string, error) { return "", errors.New("read --rds-password-file: gone") }),
 		call: list, kind: actors.ErrUnavailable, says: []string{"--rds-password-file"},
 	},
 	{
-		name: "a certificate that nobody trusts",
+		name: "a certificate that nobody trusts", only: wireTLS,
 		box:  elsewhere,
 		call: list, kind: actors.ErrUnavailable, says: []string{"certificate", "--rds-ca-file"},
 	},
 	{
-		name: "no TLS there",
-		box: func(t *testing.T, w *told) (*Box, func()) {
+		name: "no TLS there", only: wireTLS,
+		box: func(t *testing.T, _ string, w *told) (*Box, func()) {
 			s := simulate(t, sim.Config{})
 			var mended atomic.Bool
 			b := newBox(t, s.TLSAddr(), func(cfg *Config) {
@@ -155,8 +147,8 @@ var mistakes = []mistake{
 	},
 	{
 		name: "no pool",
-		box: func(t *testing.T, w *told) (*Box, func()) {
-			f := newFakeBox(t)
+		box: func(t *testing.T, over string, w *told) (*Box, func()) {
+			f := newFakeBox(t, over)
 			f.change(func() { f.disks[0]["mount-point"] = "raid5" })
 			b := f.box(func(cfg *Config) { cfg.Hooks = w.hooks() })
 			return b, func() { f.change(func() { f.disks[0]["mount-point"] = "raid10" }) }
@@ -170,39 +162,48 @@ var mistakes = []mistake{
 func TestMistakes(t *testing.T) {
 	for _, tt := range mistakes {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newTold()
-			b, mend := tt.box(t, w)
-			err := tt.call(testContext(t), b)
-			if !errors.Is(err, tt.kind) {
-				t.Fatalf("it is %v, want %v", err, tt.kind)
-			}
-			oneKind(t, err)
-			if strings.Contains(err.Error(), "battery-staple") {
-				t.Errorf("%v tells the password", err)
-			}
-			for _, s := range tt.says {
-				if !strings.Contains(err.Error(), s) {
-					t.Errorf("%q does not name %q", err, s)
+			for _, over := range transports {
+				if tt.only == "" || tt.only == over {
+					t.Run(over, func(t *testing.T) { tt.meet(t, over) })
 				}
-			}
-			mend()
-			w.until(t, func() bool { return len(w.states) > 0 && w.states[len(w.states)-1] })
-			for {
-				err := tt.call(testContext(t), b)
-				if err == nil {
-					return
-				}
-				if !errors.Is(err, actors.ErrUnavailable) {
-					t.Fatalf("when it is mended: %v", err)
-				}
-				// The other lane's session may come a little later.
-				w.until(t, func() bool { return w.connected() >= 2 })
 			}
 		})
 	}
 }
 
-// TestWrongName has a certificate that is valid for another name.
+// meet makes the mistake over a transport, and mends it.
+func (m mistake) meet(t *testing.T, over string) {
+	w := newTold()
+	b, mend := m.box(t, over, w)
+	err := m.call(testContext(t), b)
+	if !errors.Is(err, m.kind) {
+		t.Fatalf("it is %v, want %v", err, m.kind)
+	}
+	oneKind(t, err)
+	if strings.Contains(err.Error(), "battery-staple") {
+		t.Errorf("%v tells the password", err)
+	}
+	for _, s := range m.says {
+		if !strings.Contains(err.Error(), s) {
+			t.Errorf("%q does not name %q", err, s)
+		}
+	}
+	mend()
+	w.until(t, func() bool { return len(w.states) > 0 && w.states[len(w.states)-1] })
+	for {
+		err := m.call(testContext(t), b)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, actors.ErrUnavailable) {
+			t.Fatalf("when it is mended: %v", err)
+		}
+		// The other lane's session may come a little later.
+		w.until(t, func() bool { return w.connected() >= 2 })
+	}
+}
+
+// TestWrongName has a certificate that is valid for another name: a matter of TLS.
 func TestWrongName(t *testing.T) {
 	s := simulate(t, sim.Config{})
 	b := newBox(t, s.TLSAddr(), func(cfg *Config) { cfg.TLS = &tls.Config{RootCAs: s.Roots(), ServerName: "rds.example.org"} })

@@ -16,20 +16,21 @@ import (
 const otherVolume = actors.VolumeID("pvc-1b5e1d4e-3b1c-4f0e-9a57-2f0d6f6d0a11")
 
 func TestRead(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	b := f.box(nil)
-	v, err := b.Read(testContext(t), testVolume)
-	if err != nil || !v.Exists || !v.Ours || v.Size != gib || v.Ledger.String() != gen(1).String() {
-		t.Errorf("Read = %+v, %v", v, err)
-	}
-	v, err = b.Read(testContext(t), otherVolume)
-	if err != nil || v.Exists || v.ID != otherVolume {
-		t.Errorf("Read of one that is not there = %+v, %v", v, err)
-	}
-	if _, err := b.Read(testContext(t), "pvc-../../etc"); !errors.Is(err, actors.ErrInvalid) {
-		t.Errorf("Read of a malformed ID = %v, want ErrInvalid", err)
-	}
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		b := f.box(nil)
+		v, err := b.Read(testContext(t), testVolume)
+		if err != nil || !v.Exists || !v.Ours || v.Size != gib || v.Ledger.String() != gen(1).String() {
+			t.Errorf("Read = %+v, %v", v, err)
+		}
+		v, err = b.Read(testContext(t), otherVolume)
+		if err != nil || v.Exists || v.ID != otherVolume {
+			t.Errorf("Read of one that is not there = %+v, %v", v, err)
+		}
+		if _, err := b.Read(testContext(t), "pvc-../../etc"); !errors.Is(err, actors.ErrInvalid) {
+			t.Errorf("Read of a malformed ID = %v, want ErrInvalid", err)
+		}
+	})
 }
 
 // TestPoolMissing shows that no volume is said not to exist while its pool may hold it.
@@ -39,24 +40,25 @@ func TestPoolMissing(t *testing.T) {
 		"failed":      func(r attrs) { r["state"] = "failed" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFakeBox(t)
-			f.change(func() { lose(f.disks[0]) })
-			b := f.box(nil)
-			if v, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
-				t.Errorf("Read = %+v, %v, want ErrUnavailable", v, err)
-			}
-			if vols, err := b.List(testContext(t)); !errors.Is(err, actors.ErrUnavailable) {
-				t.Errorf("List = %+v, %v, want ErrUnavailable", vols, err)
-			}
-			if err := b.Delete(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
-				t.Errorf("Delete = %v, want ErrUnavailable", err)
-			}
-			if err := b.Write(testContext(t), write(2)); !errors.Is(err, actors.ErrUnavailable) {
-				t.Errorf("Write = %v, want ErrUnavailable", err)
-			}
-			if cmds := f.commands(); len(cmds) != 0 {
-				t.Errorf("the box was changed: %q", cmds)
-			}
+			overFakes(t, func(t *testing.T, f *fakeBox) {
+				f.change(func() { lose(f.disks[0]) })
+				b := f.box(nil)
+				if v, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
+					t.Errorf("Read = %+v, %v, want ErrUnavailable", v, err)
+				}
+				if vols, err := b.List(testContext(t)); !errors.Is(err, actors.ErrUnavailable) {
+					t.Errorf("List = %+v, %v, want ErrUnavailable", vols, err)
+				}
+				if err := b.Delete(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
+					t.Errorf("Delete = %v, want ErrUnavailable", err)
+				}
+				if err := b.Write(testContext(t), write(2)); !errors.Is(err, actors.ErrUnavailable) {
+					t.Errorf("Write = %v, want ErrUnavailable", err)
+				}
+				if cmds := f.commands(); len(cmds) != 0 {
+					t.Errorf("the box was changed: %q", cmds)
+				}
+			})
 		})
 	}
 }
@@ -82,36 +84,37 @@ func TestLeaveAlone(t *testing.T) {
 		{"the older driver's", func(f *fakeBox) { f.addVolume(func(r attrs) { r["comment"] = "" }) }, nil, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := newFakeBox(t)
-			tt.prepare(f)
-			b, ctx := f.box(nil), testContext(t)
-			if _, err := b.Read(ctx, testVolume); !errors.Is(err, tt.read) {
-				t.Errorf("Read = %v, want %v", err, tt.read)
-			}
-			vols, err := b.List(ctx)
-			if err != nil || len(vols) > 0 != tt.listed {
-				t.Errorf("List = %+v, %v, listed: %t", vols, err, tt.listed)
-			}
-			for _, v := range vols {
-				if v.ID != testVolume || !v.Ours || v.Ledger.Cluster == testCluster {
-					t.Errorf("List = %+v, which looks like this cluster's", v)
+			overFakes(t, func(t *testing.T, f *fakeBox) {
+				tt.prepare(f)
+				b, ctx := f.box(nil), testContext(t)
+				if _, err := b.Read(ctx, testVolume); !errors.Is(err, tt.read) {
+					t.Errorf("Read = %v, want %v", err, tt.read)
 				}
-			}
-			if err := b.Delete(ctx, testVolume); !errors.Is(err, actors.ErrPrecondition) {
-				t.Errorf("Delete = %v, want ErrPrecondition", err)
-			}
-			if _, err := b.Expand(ctx, testVolume, 2*gib); !errors.Is(err, actors.ErrPrecondition) {
-				t.Errorf("Expand = %v, want ErrPrecondition", err)
-			}
-			if _, err := b.Create(ctx, spec(nil)); !errors.Is(err, actors.ErrPrecondition) {
-				t.Errorf("Create = %v, want ErrPrecondition", err)
-			}
-			if cmds := f.commands(); len(cmds) != 0 {
-				t.Errorf("the box was changed: %q", cmds)
-			}
-			if err := b.Write(ctx, write(2)); !errors.Is(err, tt.write) {
-				t.Errorf("Write = %v, want %v", err, tt.write)
-			}
+				vols, err := b.List(ctx)
+				if err != nil || len(vols) > 0 != tt.listed {
+					t.Errorf("List = %+v, %v, listed: %t", vols, err, tt.listed)
+				}
+				for _, v := range vols {
+					if v.ID != testVolume || !v.Ours || v.Ledger.Cluster == testCluster {
+						t.Errorf("List = %+v, which looks like this cluster's", v)
+					}
+				}
+				if err := b.Delete(ctx, testVolume); !errors.Is(err, actors.ErrPrecondition) {
+					t.Errorf("Delete = %v, want ErrPrecondition", err)
+				}
+				if _, err := b.Expand(ctx, testVolume, 2*gib); !errors.Is(err, actors.ErrPrecondition) {
+					t.Errorf("Expand = %v, want ErrPrecondition", err)
+				}
+				if _, err := b.Create(ctx, spec(nil)); !errors.Is(err, actors.ErrPrecondition) {
+					t.Errorf("Create = %v, want ErrPrecondition", err)
+				}
+				if cmds := f.commands(); len(cmds) != 0 {
+					t.Errorf("the box was changed: %q", cmds)
+				}
+				if err := b.Write(ctx, write(2)); !errors.Is(err, tt.write) {
+					t.Errorf("Write = %v, want %v", err, tt.write)
+				}
+			})
 		})
 	}
 }
@@ -119,8 +122,7 @@ func TestLeaveAlone(t *testing.T) {
 // TestListingsAreShared holds one listing and lets many readers ask: none gets the one that began
 // before it asked, and all share the next.
 func TestListingsAreShared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBox(t)
+	overFakes(t, func(t *testing.T, f *fakeBox) {
 		goOn := make(chan struct{})
 		f.on(func(cmd []string, do func() []string) []string {
 			if cmd[0] != "/disk/print" {
@@ -164,58 +166,60 @@ func TestListingsAreShared(t *testing.T) {
 
 // TestListContext shows that a reader that gives up does not take the listing from the others.
 func TestListContext(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	begun, goOn := make(chan struct{}, 10), make(chan struct{})
-	f.on(func(cmd []string, do func() []string) []string {
-		if cmd[0] == "/disk/print" {
-			begun <- struct{}{}
-			<-goOn
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		begun, goOn := make(chan struct{}, 10), make(chan struct{})
+		f.on(func(cmd []string, do func() []string) []string {
+			if cmd[0] == "/disk/print" {
+				begun <- struct{}{}
+				<-goOn
+			}
+			return do()
+		})
+		b := f.box(nil)
+		ctx, cancel := context.WithCancel(testContext(t))
+		patient := make(chan error, 1)
+		go func() {
+			_, err := b.Read(testContext(t), testVolume)
+			patient <- err
+		}()
+		<-begun
+		gone := make(chan error, 1)
+		go func() {
+			_, err := b.Read(ctx, testVolume)
+			gone <- err
+		}()
+		cancel()
+		if err := <-gone; !errors.Is(err, actors.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+			t.Errorf("reader that gave up = %v", err)
 		}
-		return do()
+		close(goOn)
+		if err := <-patient; err != nil {
+			t.Errorf("patient reader = %v", err)
+		}
 	})
-	b := f.box(nil)
-	ctx, cancel := context.WithCancel(testContext(t))
-	patient := make(chan error, 1)
-	go func() {
-		_, err := b.Read(testContext(t), testVolume)
-		patient <- err
-	}()
-	<-begun
-	gone := make(chan error, 1)
-	go func() {
-		_, err := b.Read(ctx, testVolume)
-		gone <- err
-	}()
-	cancel()
-	if err := <-gone; !errors.Is(err, actors.ErrUnavailable) || !errors.Is(err, context.Canceled) {
-		t.Errorf("reader that gave up = %v", err)
-	}
-	close(goOn)
-	if err := <-patient; err != nil {
-		t.Errorf("patient reader = %v", err)
-	}
 }
 
 func TestCapacity(t *testing.T) {
-	f := newFakeBox(t)
-	b, ctx := f.box(func(c *Config) { c.VolumePaths = []string{testPath, "/nvme1/volumes"} }), testContext(t)
-	c, err := b.Capacity(ctx, testPath)
-	if err != nil || c != (actors.Capacity{Total: 16003143565312, Free: 14789895307264}) {
-		t.Errorf("Capacity = %+v, %v", c, err)
-	}
-	if _, err := b.Capacity(ctx, "/nvme1/volumes"); !errors.Is(err, actors.ErrUnavailable) {
-		t.Errorf("Capacity of a pool that is not there = %v", err)
-	}
-	for _, path := range []string{"raid10", "/raid10", "/elsewhere"} {
-		if _, err := b.Capacity(ctx, path); !errors.Is(err, actors.ErrInvalid) || errors.Is(err, actors.ErrUnavailable) {
-			t.Errorf("Capacity of %s, which is not configured, = %v", path, err)
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		b, ctx := f.box(func(c *Config) { c.VolumePaths = []string{testPath, "/nvme1/volumes"} }), testContext(t)
+		c, err := b.Capacity(ctx, testPath)
+		if err != nil || c != (actors.Capacity{Total: 16003143565312, Free: 14789895307264}) {
+			t.Errorf("Capacity = %+v, %v", c, err)
 		}
-	}
-	for _, field := range []string{"free", "size"} {
-		f.change(func() { delete(f.disks[0], field) })
-		if _, err := b.Capacity(ctx, testPath); !errors.Is(err, actors.ErrUnavailable) {
-			t.Errorf("Capacity without %s = %v", field, err)
+		if _, err := b.Capacity(ctx, "/nvme1/volumes"); !errors.Is(err, actors.ErrUnavailable) {
+			t.Errorf("Capacity of a pool that is not there = %v", err)
 		}
-	}
+		for _, path := range []string{"raid10", "/raid10", "/elsewhere"} {
+			if _, err := b.Capacity(ctx, path); !errors.Is(err, actors.ErrInvalid) || errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("Capacity of %s, which is not configured, = %v", path, err)
+			}
+		}
+		for _, field := range []string{"free", "size"} {
+			f.change(func() { delete(f.disks[0], field) })
+			if _, err := b.Capacity(ctx, testPath); !errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("Capacity without %s = %v", field, err)
+			}
+		}
+	})
 }

@@ -16,39 +16,39 @@ import (
 // TestRowsNumberedAnew restarts the box between a listing and the write that follows: the row's .id is
 // another's now, and must not be used.
 func TestRowsNumberedAnew(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	f.addVolume(func(r attrs) { r["file-path"] = "/raid10/volumes/" + string(otherVolume) + ".img" })
-	b := f.box(nil)
-	var once atomic.Bool
-	f.on(on("/disk/print", func(do func() []string) []string {
-		answer := do()
-		if !once.Swap(true) {
-			f.change(func() { f.disks[1][".id"], f.disks[2][".id"] = f.disks[2][".id"], f.disks[1][".id"] })
-			for _, m := range b.sessions.all() {
-				if m.lane == "common" {
-					m.Close() // the listing is on its way, on the other one
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		f.addVolume(func(r attrs) { r["file-path"] = "/raid10/volumes/" + string(otherVolume) + ".img" })
+		b := f.box(nil)
+		var once atomic.Bool
+		f.on(on("/disk/print", func(do func() []string) []string {
+			answer := do()
+			if !once.Swap(true) {
+				f.change(func() { f.disks[1][".id"], f.disks[2][".id"] = f.disks[2][".id"], f.disks[1][".id"] })
+				for _, m := range b.sessions.all() {
+					if m.lane == "common" {
+						m.Close() // the listing is on its way, on the other one
+					}
 				}
 			}
+			return answer
+		}))
+		if err := b.Write(testContext(t), write(2)); err != nil {
+			t.Fatal(err)
 		}
-		return answer
-	}))
-	if err := b.Write(testContext(t), write(2)); err != nil {
-		t.Fatal(err)
-	}
-	if got := f.disk(testVolume)["comment"]; got != gen(2).String() {
-		t.Errorf("the row shows %q", got)
-	}
-	if got := f.disk(otherVolume)["comment"]; got != gen(1).String() {
-		t.Errorf("another volume's row shows %q", got)
-	}
+		if got := f.disk(testVolume)["comment"]; got != gen(2).String() {
+			t.Errorf("the row shows %q", got)
+		}
+		if got := f.disk(otherVolume)["comment"]; got != gen(1).String() {
+			t.Errorf("another volume's row shows %q", got)
+		}
+	})
 }
 
 // TestStuckSession freezes one of several sessions: what it carried is unresolved at the deadline, the
 // session is closed and replaced, and all others go on meanwhile.
 func TestStuckSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBox(t)
+	overFakes(t, func(t *testing.T, f *fakeBox) {
 		f.addVolume(nil)
 		release := make(chan struct{})
 		defer close(release)

@@ -105,103 +105,106 @@ func everything(t *testing.T, b *Box) map[string]error {
 // TestBoxAway shows that a box that cannot be reached is ErrUnavailable for everything, and is used
 // again when it is back, without a call to tell so.
 func TestBoxAway(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	w := newTold()
-	var away atomic.Bool
-	away.Store(true)
-	b := f.box(func(cfg *Config) {
-		cfg.Hooks = w.hooks()
-		cfg.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			if away.Load() {
-				return nil, errors.New("no route to host")
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		w := newTold()
+		var away atomic.Bool
+		away.Store(true)
+		b := f.box(func(cfg *Config) {
+			cfg.Hooks = w.hooks()
+			cfg.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if away.Load() {
+					return nil, errors.New("no route to host")
+				}
+				return f.dial(ctx, network, address)
 			}
-			return f.dial(ctx, network, address)
+		})
+		for name, err := range everything(t, b) {
+			if !errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("%s = %v, want ErrUnavailable", name, err)
+			}
+			oneKind(t, err)
+		}
+		away.Store(false)
+		w.until(t, func() bool { return w.states[len(w.states)-1] })
+		w.mu.Lock()
+		if w.reconnects[0] == nil || !slices.Contains(w.reconnects, nil) {
+			t.Errorf("attempts to connect = %v, want failures and then a success", w.reconnects)
+		}
+		w.mu.Unlock()
+		w.until(t, func() bool { return w.connected() >= 2 }) // both sessions
+		if _, err := b.Read(testContext(t), testVolume); err != nil {
+			t.Errorf("Read after the box came back = %v", err)
+		}
+
+		away.Store(true)
+		f.drop()
+		w.until(t, func() bool { return !w.states[len(w.states)-1] })
+		if _, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
+			t.Errorf("Read after the box went = %v, want ErrUnavailable", err)
 		}
 	})
-	for name, err := range everything(t, b) {
-		if !errors.Is(err, actors.ErrUnavailable) {
-			t.Errorf("%s = %v, want ErrUnavailable", name, err)
-		}
-		oneKind(t, err)
-	}
-	away.Store(false)
-	w.until(t, func() bool { return w.states[len(w.states)-1] })
-	w.mu.Lock()
-	if w.reconnects[0] == nil || !slices.Contains(w.reconnects, nil) {
-		t.Errorf("attempts to connect = %v, want failures and then a success", w.reconnects)
-	}
-	w.mu.Unlock()
-	w.until(t, func() bool { return w.connected() >= 2 }) // both sessions
-	if _, err := b.Read(testContext(t), testVolume); err != nil {
-		t.Errorf("Read after the box came back = %v", err)
-	}
-
-	away.Store(true)
-	f.drop()
-	w.until(t, func() bool { return !w.states[len(w.states)-1] })
-	if _, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
-		t.Errorf("Read after the box went = %v, want ErrUnavailable", err)
-	}
 }
 
 // TestSessionLost shows that a session that ends while nobody uses it costs no call.
 func TestSessionLost(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	b, ctx := f.box(nil), testContext(t)
-	for n := range uint64(5) {
-		if err := b.Write(ctx, write(n+2)); err != nil {
-			t.Fatal(err)
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		b, ctx := f.box(nil), testContext(t)
+		for n := range uint64(5) {
+			if err := b.Write(ctx, write(n+2)); err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range b.sessions.all() {
+				m.Close()
+			}
+			if _, err := b.Read(ctx, testVolume); err != nil {
+				t.Fatal(err)
+			}
 		}
-		for _, m := range b.sessions.all() {
-			m.Close()
-		}
-		if _, err := b.Read(ctx, testVolume); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 }
 
 // TestLoginRefused shows that a wrong password is reported without being told, and that it can be
 // put right on the box.
 func TestLoginRefused(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	var wrong atomic.Bool
-	wrong.Store(true)
-	f.on(func(cmd []string, do func() []string) []string {
-		if cmd[0] == "/login" && wrong.Load() {
-			return trap("invalid user name or password (6): " + cmd[2])
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		var wrong atomic.Bool
+		wrong.Store(true)
+		f.on(func(cmd []string, do func() []string) []string {
+			if cmd[0] == "/login" && wrong.Load() {
+				return trap("invalid user name or password (6): " + cmd[2])
+			}
+			return do()
+		})
+		var log bytes.Buffer
+		var mu sync.Mutex
+		w := newTold()
+		b := f.box(func(cfg *Config) {
+			cfg.Hooks = w.hooks()
+			cfg.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return log.Write(p)
+			}), nil))
+		})
+		_, err := b.Read(testContext(t), testVolume)
+		if !errors.Is(err, actors.ErrUnavailable) || !errors.Is(err, routeros.ErrLogin) {
+			t.Errorf("Read = %v, want ErrUnavailable and ErrLogin", err)
 		}
-		return do()
+		oneKind(t, err)
+		wrong.Store(false)
+		w.until(t, func() bool { return len(w.states) > 1 })
+		if _, err := b.Read(testContext(t), testVolume); err != nil {
+			t.Errorf("Read with the right password = %v", err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if s := log.String(); !strings.Contains(s, "login refused") || !strings.Contains(s, "--rds-password-file") || strings.Contains(s, testPassword) {
+			t.Errorf("log = %s, want the refusal and not the password", s)
+		}
 	})
-	var log bytes.Buffer
-	var mu sync.Mutex
-	w := newTold()
-	b := f.box(func(cfg *Config) {
-		cfg.Hooks = w.hooks()
-		cfg.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return log.Write(p)
-		}), nil))
-	})
-	_, err := b.Read(testContext(t), testVolume)
-	if !errors.Is(err, actors.ErrUnavailable) || !errors.Is(err, routeros.ErrLogin) {
-		t.Errorf("Read = %v, want ErrUnavailable and ErrLogin", err)
-	}
-	oneKind(t, err)
-	wrong.Store(false)
-	w.until(t, func() bool { return len(w.states) > 1 })
-	if _, err := b.Read(testContext(t), testVolume); err != nil {
-		t.Errorf("Read with the right password = %v", err)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if s := log.String(); !strings.Contains(s, "login refused") || !strings.Contains(s, "--rds-password-file") || strings.Contains(s, testPassword) {
-		t.Errorf("log = %s, want the refusal and not the password", s)
-	}
 }
 
 // all returns the sessions that there are.
@@ -215,52 +218,57 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestStormOfGrants holds more grants than a session takes and shows that reads and revokes pass
-// them.
+// TestStormOfGrants holds more grants, each of another volume, than there are places for and shows that
+// reads and revokes pass them.
 func TestStormOfGrants(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	release, held := make(chan struct{}), make(chan struct{}, 1)
-	f.on(func(cmd []string, do func() []string) []string {
-		if cmd[0] == "/disk/set" && cmd[2] == "=nvme-tcp-export=yes" {
-			select {
-			case held <- struct{}{}:
-			default:
-			}
-			<-release
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		const storm = 50
+		for n := range storm {
+			f.addVolume(func(r attrs) { r["file-path"] = "/raid10/volumes/" + string(volumeID(n)) + ".img" })
 		}
-		return do()
-	})
-	b, ctx := f.box(func(cfg *Config) { cfg.InFlight = 2 }), testContext(t)
-	var grants sync.WaitGroup
-	for range 50 {
-		grants.Go(func() {
-			// A later gen than the revoke's: it would be overtaken otherwise.
-			if err := b.Write(ctx, write(3)); err != nil {
-				t.Error(err)
+		release, held := make(chan struct{}), make(chan struct{}, 1)
+		f.on(func(cmd []string, do func() []string) []string {
+			if cmd[0] == "/disk/set" && cmd[2] == "=nvme-tcp-export=yes" {
+				select {
+				case held <- struct{}{}:
+				default:
+				}
+				<-release
 			}
+			return do()
 		})
-	}
-	<-held
-	for range 10 {
-		if _, err := b.Read(ctx, testVolume); err != nil {
-			t.Errorf("Read = %v", err)
+		b, ctx := f.box(func(cfg *Config) { cfg.InFlight = 2 }), testContext(t)
+		var grants sync.WaitGroup
+		for n := range storm {
+			grants.Go(func() {
+				w := write(2)
+				w.Volume, w.Rows[0].NQN = volumeID(n), numbered(n).NQN
+				if err := b.Write(ctx, w); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-	}
-	revoke := write(2)
-	revoke.Revoke, revoke.Rows[0].Export = true, false
-	if err := b.Write(ctx, revoke); err != nil {
-		t.Errorf("revoke = %v", err)
-	}
-	close(release)
-	grants.Wait()
+		<-held
+		for range 10 {
+			if _, err := b.Read(ctx, testVolume); err != nil {
+				t.Errorf("Read = %v", err)
+			}
+		}
+		revoke := write(2)
+		revoke.Revoke, revoke.Rows[0].Export = true, false
+		if err := b.Write(ctx, revoke); err != nil {
+			t.Errorf("revoke = %v", err)
+		}
+		close(release)
+		grants.Wait()
+	})
 }
 
 // TestSilentSession shows that a session on which a command was left without any answer is given up,
 // so that the next command has a new one, and that a wait for a place on it was no send.
 func TestSilentSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBox(t)
+	overFakes(t, func(t *testing.T, f *fakeBox) {
 		f.addVolume(nil)
 		release := make(chan struct{})
 		defer close(release)
@@ -300,8 +308,7 @@ func TestSilentSession(t *testing.T) {
 // TestDeadline has a box that accepts connections and never says a word, and callers without a deadline
 // of their own.
 func TestDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBox(t)
+	overFakes(t, func(t *testing.T, f *fakeBox) {
 		f.addVolume(nil)
 		f.on(func([]string, func() []string) []string { return nil })
 		b := f.box(func(cfg *Config) { cfg.CommandTimeout = 7 * time.Second })
@@ -324,8 +331,7 @@ func TestDeadline(t *testing.T) {
 // TestListDeadline freezes the box when it has a session: readers who asked during the frozen listing
 // get their answer within the deadline too.
 func TestListDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBox(t)
+	overFakes(t, func(t *testing.T, f *fakeBox) {
 		b := f.box(nil)
 		if _, err := b.List(t.Context()); err != nil {
 			t.Fatal(err)
@@ -355,67 +361,69 @@ func TestListDeadline(t *testing.T) {
 
 // TestClose shows that Close ends what is under way, and that a closed box says so.
 func TestClose(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	begun, release := make(chan struct{}, 1), make(chan struct{})
-	defer close(release)
-	f.on(func(cmd []string, do func() []string) []string {
-		if cmd[0] == "/disk/set" {
-			begun <- struct{}{}
-			<-release
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		begun, release := make(chan struct{}, 1), make(chan struct{})
+		defer close(release)
+		f.on(func(cmd []string, do func() []string) []string {
+			if cmd[0] == "/disk/set" {
+				begun <- struct{}{}
+				<-release
+			}
+			return do()
+		})
+		b := f.box(nil)
+		result := make(chan error, 1)
+		go func() { result <- b.Write(testContext(t), write(2)) }()
+		<-begun
+		b.Close()
+		if err := <-result; !errors.Is(err, actors.ErrUnresolved) {
+			t.Errorf("Write during Close = %v, want ErrUnresolved", err)
 		}
-		return do()
+		for name, err := range everything(t, b) {
+			if !errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("%s after Close = %v, want ErrUnavailable", name, err)
+			}
+		}
+		b.Close()
 	})
-	b := f.box(nil)
-	result := make(chan error, 1)
-	go func() { result <- b.Write(testContext(t), write(2)) }()
-	<-begun
-	b.Close()
-	if err := <-result; !errors.Is(err, actors.ErrUnresolved) {
-		t.Errorf("Write during Close = %v, want ErrUnresolved", err)
-	}
-	for name, err := range everything(t, b) {
-		if !errors.Is(err, actors.ErrUnavailable) {
-			t.Errorf("%s after Close = %v, want ErrUnavailable", name, err)
-		}
-	}
-	b.Close()
 }
 
 func TestHooksAndSpans(t *testing.T) {
-	f := newFakeBox(t)
-	w := newTold()
-	spans := tracetest.NewSpanRecorder()
-	b := f.box(func(cfg *Config) {
-		cfg.Hooks = w.hooks()
-		cfg.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
-	})
-	ctx := testContext(t)
-	if _, err := b.Create(ctx, spec(nil)); err != nil {
-		t.Fatal(err)
-	}
-	f.on(sets(1, func(func() []string) []string { return trap("no") }))
-	if err := b.Write(ctx, write(2)); err == nil {
-		t.Fatal("a refused Write succeeded")
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if got, want := fmt.Sprint(w.commands), "[list true create true list true list true grant false list true]"; got != want {
-		t.Errorf("commands told = %s\nwant            %s", got, want)
-	}
-	if fmt.Sprint(w.states) != "[false true]" {
-		t.Errorf("connection told = %v, want down when it was made, then once up", w.states)
-	}
-	var names []string
-	for _, s := range spans.Ended() {
-		names = append(names, s.Name())
-		if failed := s.Status().Code == codes.Error; failed != (s.Name() == "rds.grant") {
-			t.Errorf("span %s has status %v", s.Name(), s.Status())
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		w := newTold()
+		spans := tracetest.NewSpanRecorder()
+		b := f.box(func(cfg *Config) {
+			cfg.Hooks = w.hooks()
+			cfg.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
+		})
+		ctx := testContext(t)
+		if _, err := b.Create(ctx, spec(nil)); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if got, want := fmt.Sprint(names), "[rds.list rds.create rds.list rds.list rds.grant rds.list]"; got != want {
-		t.Errorf("spans = %s\nwant    %s", got, want)
-	}
+		f.on(sets(1, func(func() []string) []string { return trap("no") }))
+		if err := b.Write(ctx, write(2)); err == nil {
+			t.Fatal("a refused Write succeeded")
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if got, want := fmt.Sprint(w.commands), "[list true create true list true list true grant false list true]"; got != want {
+			t.Errorf("commands told = %s\nwant            %s", got, want)
+		}
+		if fmt.Sprint(w.states) != "[false true]" {
+			t.Errorf("connection told = %v, want down when it was made, then once up", w.states)
+		}
+		var names []string
+		for _, s := range spans.Ended() {
+			names = append(names, s.Name())
+			if failed := s.Status().Code == codes.Error; failed != (s.Name() == "rds.grant") {
+				t.Errorf("span %s has status %v", s.Name(), s.Status())
+			}
+		}
+		if got, want := fmt.Sprint(names), "[rds.list rds.create rds.list rds.list rds.grant rds.list]"; got != want {
+			t.Errorf("spans = %s\nwant    %s", got, want)
+		}
+	})
 }
 
 func TestBackoff(t *testing.T) {

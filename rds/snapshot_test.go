@@ -155,46 +155,48 @@ func TestManyListings(t *testing.T) {
 
 // TestVolumeIsACopy shows that what a caller does to a volume does not change what others read.
 func TestVolumeIsACopy(t *testing.T) {
-	f := newFakeBox(t)
-	l := ledger(func(l *actors.Ledger) {
-		l.Access, l.Grants = actors.AccessShared, []actors.Grant{{Node: "a", At: 1}, {Node: "b", At: 2}}
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		l := ledger(func(l *actors.Ledger) {
+			l.Access, l.Grants = actors.AccessShared, []actors.Grant{{Node: "a", At: 1}, {Node: "b", At: 2}}
+		})
+		f.addVolume(func(r attrs) { r["comment"] = l.String() })
+		b, ctx := f.box(nil), testContext(t)
+		for range 2 {
+			v, err := b.Read(ctx, testVolume)
+			if err != nil || v.Ledger.String() != l.String() {
+				t.Errorf("Read = %+v, %v", v, err)
+			}
+			v.Ledger.Grants[0].Node = "c"
+			vols, err := b.List(ctx)
+			if err != nil || len(vols) != 1 || vols[0].Ledger.String() != l.String() {
+				t.Errorf("List = %+v, %v", vols, err)
+			}
+			vols[0].Ledger.Grants[1].Node = "d"
+		}
 	})
-	f.addVolume(func(r attrs) { r["comment"] = l.String() })
-	b, ctx := f.box(nil), testContext(t)
-	for range 2 {
-		v, err := b.Read(ctx, testVolume)
-		if err != nil || v.Ledger.String() != l.String() {
-			t.Errorf("Read = %+v, %v", v, err)
-		}
-		v.Ledger.Grants[0].Node = "c"
-		vols, err := b.List(ctx)
-		if err != nil || len(vols) != 1 || vols[0].Ledger.String() != l.String() {
-			t.Errorf("List = %+v, %v", vols, err)
-		}
-		vols[0].Ledger.Grants[1].Node = "d"
-	}
 }
 
 // TestListingAfterListing shows that a box's listings follow each other, also past one that failed.
 func TestListingAfterListing(t *testing.T) {
-	f := newFakeBox(t)
-	f.addVolume(nil)
-	b, ctx := f.box(nil), testContext(t)
-	first, err := b.look(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.on(func([]string, func() []string) []string { return trap("failure: busy") })
-	if _, err := b.look(ctx); err == nil {
-		t.Error("a listing that the box refused succeeded")
-	}
-	f.on(nil)
-	second, err := b.look(ctx)
-	if err != nil || second.volumes[testVolume] != first.volumes[testVolume] {
-		t.Errorf("the same row was parsed again, %v", err)
-	}
-	f.change(func() { f.disks[1]["comment"] = gen(2).String() })
-	if v, err := b.Read(ctx, testVolume); err != nil || v.Ledger.Gen != 2 {
-		t.Errorf("Read = %+v, %v, want gen 2", v, err)
-	}
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		b, ctx := f.box(nil), testContext(t)
+		first, err := b.look(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.on(func([]string, func() []string) []string { return trap("failure: busy") })
+		if _, err := b.look(ctx); err == nil {
+			t.Error("a listing that the box refused succeeded")
+		}
+		f.on(nil)
+		second, err := b.look(ctx)
+		if err != nil || second.volumes[testVolume] != first.volumes[testVolume] {
+			t.Errorf("the same row was parsed again, %v", err)
+		}
+		f.change(func() { f.disks[1]["comment"] = gen(2).String() })
+		if v, err := b.Read(ctx, testVolume); err != nil || v.Ledger.Gen != 2 {
+			t.Errorf("Read = %+v, %v, want gen 2", v, err)
+		}
+	})
 }

@@ -34,12 +34,7 @@ func newKey(t *testing.T) ssh.Signer {
 // overSSH returns a Box that reaches a simulated one over SSH.
 func overSSH(t *testing.T, s *sim.Sim, change func(*Config)) *Box {
 	t.Helper()
-	return newBox(t, s.SSHAddr(), func(cfg *Config) {
-		cfg.Transport, cfg.SSH.HostKey = SSH, hostKey(s)
-		if change != nil {
-			change(cfg)
-		}
-	})
+	return reach(s, wireSSH).box(t, change)
 }
 
 // TestSSHGuards shows that each change of a row is made on the box only where the row is as the listing

@@ -36,21 +36,23 @@ func hostKey(s *sim.Sim) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.HostKey())))
 }
 
+// reach returns a simulated box with the way to reach it over a transport.
+func reach(s *sim.Sim, over string) bench {
+	switch over {
+	case wireTLS:
+		return bench{s, func(cfg *Config) { cfg.TLS = &tls.Config{RootCAs: s.Roots()} }, s.TLSAddr()}
+	case wireSSH:
+		return bench{s, func(cfg *Config) { cfg.Transport, cfg.SSH.HostKey = SSH, hostKey(s) }, s.SSHAddr()}
+	}
+	return bench{s, func(*Config) {}, s.APIAddr()}
+}
+
 // overEach runs a test with a box of its own over each transport.
 func overEach(t *testing.T, cfg func() sim.Config, test func(*testing.T, bench)) {
 	t.Helper()
-	t.Run("API", func(t *testing.T) {
-		s := simulate(t, cfg())
-		test(t, bench{s, func(*Config) {}, s.APIAddr()})
-	})
-	t.Run("TLS", func(t *testing.T) {
-		s := simulate(t, cfg())
-		test(t, bench{s, func(cfg *Config) { cfg.TLS = &tls.Config{RootCAs: s.Roots()} }, s.TLSAddr()})
-	})
-	t.Run("SSH", func(t *testing.T) {
-		s := simulate(t, cfg())
-		test(t, bench{s, func(cfg *Config) { cfg.Transport, cfg.SSH.HostKey = SSH, hostKey(s) }, s.SSHAddr()})
-	})
+	for _, over := range transports {
+		t.Run(over, func(t *testing.T) { test(t, reach(simulate(t, cfg()), over)) })
+	}
 }
 
 // as returns a configuration, again and again.
