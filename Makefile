@@ -28,7 +28,7 @@ build: ## Build bin/rds-csi and bin/rds-sim
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: test
-test: ## Run every test under the race detector, csi-sanity included
+test: ## Run every test under the race detector, csi-sanity included, over API, TLS and SSH
 	$(GO) test -race ./...
 
 .PHONY: race

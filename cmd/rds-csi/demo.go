@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rds-csi/rds-csi/rds/sim"
@@ -28,27 +30,33 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	return demo(ctx, demoOptions{serve: f.serve, otlp: f.otlp, logger: logger}, stdout)
+	if !slices.Contains(demoTransports, f.transport) {
+		return usageError{fmt.Errorf("--transport %.32q is not one of %s", f.transport, strings.Join(demoTransports, ", "))}
+	}
+	return demo(ctx, demoOptions{serve: f.serve, transport: f.transport, otlp: f.otlp, logger: logger}, stdout)
 }
 
 // demoFlags are those of rds-csi demo.
 type demoFlags struct {
-	serve    bool
-	otlp     string
-	logLevel string
+	serve     bool
+	transport string
+	otlp      string
+	logLevel  string
 }
 
 func (f *demoFlags) register(fs *flag.FlagSet) {
 	fs.BoolVar(&f.serve, "serve", false, "stay up afterwards and print the addresses")
+	fs.StringVar(&f.transport, "transport", demoTLS, "how the driver speaks to the box: "+strings.Join(demoTransports, ", ")+"; api is without TLS")
 	fs.StringVar(&f.otlp, "otlp", "", "`host:port` of an OTLP/gRPC collector for traces; empty: none")
 	fs.StringVar(&f.logLevel, "log-level", "error", "of the driver and the box: debug, info, warn or error")
 }
 
 type demoOptions struct {
-	serve    bool
-	otlp     string
-	logger   *slog.Logger
-	switches sim.Switches // what the box does where nobody knows what a real one does
+	serve     bool
+	transport string // one of demoTransports
+	otlp      string
+	logger    *slog.Logger
+	switches  sim.Switches // what the box does where nobody knows what a real one does
 }
 
 // demo plays the story. A step that does not go as it should is an error.

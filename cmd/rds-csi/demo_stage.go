@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +21,6 @@ import (
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/csi"
-	"github.com/rds-csi/rds-csi/rds"
 	"github.com/rds-csi/rds-csi/rds/sim"
 	"github.com/rds-csi/rds-csi/telemetry"
 )
@@ -96,7 +94,7 @@ func newStage(ctx context.Context, opts demoOptions, out io.Writer) (_ *demoStag
 	if st.metrics, err = st.scrape(ctx); err != nil {
 		return nil, err
 	}
-	st.printf("A simulated RDS with %d GiB serves its API over TLS on %s.\n", demoCapacity>>30, st.box.TLSAddr())
+	st.printf("A simulated RDS with %d GiB serves %s on %s.\n", demoCapacity>>30, demoServes[opts.transport], st.driver.cfg.box.Address)
 	st.printf("The driver serves CSI on %s. Nothing of this needs Kubernetes.\n\n", st.endpoint())
 	return st, nil
 }
@@ -106,11 +104,7 @@ func (st *demoStage) start(ctx context.Context, opts demoOptions) error {
 	var err error
 	st.driver, err = newDriver(ctx, driverConfig{
 		endpoint: st.endpoint(), driverName: csi.DefaultDriverName, cluster: demoCluster,
-		box: rds.Config{
-			Address: st.box.TLSAddr(), TLS: &tls.Config{RootCAs: st.box.Roots(), ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12},
-			Username: demoUser, Password: demoPassword, Cluster: demoCluster,
-			VolumePaths: []string{"/" + demoPool}, CommandTimeout: 5 * time.Second,
-		},
+		box:        demoBox(st.box, opts.transport),
 		boxAddress: "127.0.0.1", nvmeAddress: st.nvme, volumePath: "/" + demoPool, commandTimeout: 5 * time.Second,
 		http: "127.0.0.1:0", otlp: opts.otlp, processors: []sdktrace.SpanProcessor{st.recorder}, logger: opts.logger,
 		surroundings: func(*telemetry.Telemetry) (surroundings, error) {
@@ -199,5 +193,6 @@ func (st *demoStage) addresses() {
 	st.printf("  health       http://%s/healthz\n", st.driver.http.Addr())
 	st.printf("  CSI          %s\n", st.endpoint())
 	st.printf("  box, TLS     %s (account %s, password %s)\n", st.box.TLSAddr(), demoUser, demoPassword)
+	st.printf("  box, SSH     %s\n", st.box.SSHAddr())
 	st.printf("  box, plain   %s\n", st.box.APIAddr())
 }

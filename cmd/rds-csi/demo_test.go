@@ -13,52 +13,58 @@ import (
 )
 
 func TestDemo(t *testing.T) {
-	var out strings.Builder
-	if err := demo(t.Context(), demoOptions{logger: slog.New(slog.DiscardHandler)}, &out); err != nil {
-		t.Fatalf("%v\n%s", err, out.String())
-	}
-	for _, want := range []string{
-		"All 13 steps went as they should",
-		"MigrationStarted", "MigrationCompleted", "FailedPrecondition", "InvalidArgument",
-		`rds_csi_migration_migrations_total{result="success"}`,
-		"volume.grant", "volume.revoke", "migration.result=success",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the demo says nothing of %q", want)
+	overEach(t, func(t *testing.T, over string) {
+		var out strings.Builder
+		if err := demo(t.Context(), demoOptions{transport: over, logger: slog.New(slog.DiscardHandler)}, &out); err != nil {
+			t.Fatalf("%v\n%s", err, out.String())
 		}
-	}
-	if strings.Contains(out.String(), "password "+demoPassword) {
-		t.Error("the password is printed without --serve")
-	}
+		for _, want := range []string{
+			"All 13 steps went as they should",
+			"MigrationStarted", "MigrationCompleted", "FailedPrecondition", "InvalidArgument",
+			`rds_csi_migration_migrations_total{result="success"}`,
+			"volume.grant", "volume.revoke", "migration.result=success",
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("the demo says nothing of %q", want)
+			}
+		}
+		if strings.Contains(out.String(), "password "+demoPassword) {
+			t.Error("the password is printed without --serve")
+		}
+	})
 }
 
 // The demo must be able to fail: on a box that does not end the connections of an export that is
 // turned off, the lost node goes on writing.
 func TestDemoFailsWhereFencingDoes(t *testing.T) {
-	var out strings.Builder
-	err := demo(t.Context(), demoOptions{
-		logger: slog.New(slog.DiscardHandler), switches: sim.Switches{KeepOnExportOff: true},
-	}, &out)
-	if err == nil {
-		t.Fatalf("the demo succeeded on a box that does not fence:\n%s", out.String())
-	}
-	if !strings.Contains(out.String(), "FAILED") {
-		t.Errorf("no step was said to have failed:\n%s", out.String())
-	}
+	overEach(t, func(t *testing.T, over string) {
+		var out strings.Builder
+		err := demo(t.Context(), demoOptions{
+			transport: over, logger: slog.New(slog.DiscardHandler), switches: sim.Switches{KeepOnExportOff: true},
+		}, &out)
+		if err == nil {
+			t.Fatalf("the demo succeeded on a box that does not fence:\n%s", out.String())
+		}
+		if !strings.Contains(out.String(), "FAILED") {
+			t.Errorf("no step was said to have failed:\n%s", out.String())
+		}
+	})
 }
 
 func TestDemoServesUntilInterrupted(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	out := &notice{want: "Serving until interrupted", seen: cancel}
-	if err := demo(ctx, demoOptions{serve: true, logger: slog.New(slog.DiscardHandler)}, out); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for _, want := range []string{"/metrics", "/healthz", "unix://", "box, TLS"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no address of %q", want)
+	overEach(t, func(t *testing.T, over string) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		out := &notice{want: "Serving until interrupted", seen: cancel}
+		if err := demo(ctx, demoOptions{serve: true, transport: over, logger: slog.New(slog.DiscardHandler)}, out); err != nil {
+			t.Fatalf("%v\n%s", err, out)
 		}
-	}
+		for _, want := range []string{"/metrics", "/healthz", "unix://", "box, TLS", "box, SSH"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no address of %q", want)
+			}
+		}
+	})
 }
 
 // A notice is a writer that says when it was written what was waited for.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"strings"
 	"testing"
 
@@ -12,6 +13,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Tests that run side by side wait more than they work. Not by -parallel, which Ginkgo refuses.
+	flag.Parse()
+	if err := flag.Lookup("test.parallel").Value.Set("8"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m,
 		// Ginkgo, which runs csi-sanity, waits for an interrupt as long as the process lives.
 		goleak.IgnoreTopFunction("github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"),
@@ -63,6 +69,7 @@ func TestCommandLines(t *testing.T) {
 		{"no such CA file", with(controller, "--rds-ca-file=/nowhere.pem"), 1, "--rds-ca-file"},
 		{"no such password file", with(controller, "--rds-password-file=/nowhere"), 1, "--rds-password-file"},
 		{"an endpoint that is no socket", with(controller, "--endpoint=tcp://127.0.0.1:1"), 1, "unix:///"},
+		{"a demo over nothing known", []string{"demo", "--transport=rest"}, 2, "--transport"},
 		{"no node ID", with(node, "--node-id="), 2, "--node-id is missing"},
 		{"a malformed node ID", with(node, "--node-id=Node A"), 2, "--node-id"},
 		{"no state", with(node, "--state-dir="), 2, "--state-dir is missing"},

@@ -36,8 +36,9 @@ func (s *traceSink) Export(_ context.Context, req *collector.ExportTraceServiceR
 }
 
 func TestDemoSaysThatTracesCannotBeSent(t *testing.T) {
+	t.Parallel()
 	var out strings.Builder
-	err := demo(t.Context(), demoOptions{otlp: "127.0.0.1:1", logger: slog.New(slog.DiscardHandler)}, &out)
+	err := demo(t.Context(), demoOptions{transport: demoTLS, otlp: "127.0.0.1:1", logger: slog.New(slog.DiscardHandler)}, &out)
 	if err == nil || !strings.Contains(err.Error(), "--otlp 127.0.0.1:1") {
 		t.Fatalf("got %v", err)
 	}
@@ -60,7 +61,7 @@ func TestDemoSendsItsTraces(t *testing.T) {
 		}
 	}()
 	var out strings.Builder
-	if err := demo(t.Context(), demoOptions{otlp: l.Addr().String(), logger: slog.New(slog.DiscardHandler)}, &out); err != nil {
+	if err := demo(t.Context(), demoOptions{transport: demoTLS, otlp: l.Addr().String(), logger: slog.New(slog.DiscardHandler)}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	if !strings.Contains(out.String(), "The traces were sent") {

@@ -31,9 +31,16 @@ type process struct {
 	stop       func()
 }
 
-// startController runs rds-csi controller, outside of Kubernetes, on the box at an address. It is
-// stopped at the end of the test, if not before.
+// startController runs rds-csi controller on the box whose plain API is at an address.
 func startController(t *testing.T, address string, flags ...string) *process {
+	t.Helper()
+	return startProcess(t, append([]string{"--rds-address=" + address, "--rds-plain"}, flags...)...)
+}
+
+// startProcess runs rds-csi controller, outside of Kubernetes, with flags that name a box. It is stopped at
+// the end of the test, if not before.
+func startProcess(t *testing.T, flags ...string) *process {
+	t.Helper()
 	dir := t.TempDir()
 	password := filepath.Join(dir, "password")
 	if err := os.WriteFile(password, []byte(testPassword+"\n"), 0o600); err != nil {
@@ -41,7 +48,7 @@ func startController(t *testing.T, address string, flags ...string) *process {
 	}
 	p := &process{endpoint: "unix://" + filepath.Join(dir, "csi.sock")}
 	args := append([]string{
-		"controller", "--kubernetes=false", "--rds-address=" + address, "--rds-plain", "--rds-user=" + testUser,
+		"controller", "--kubernetes=false", "--rds-user=" + testUser,
 		"--rds-password-file=" + password, "--endpoint=" + p.endpoint, "--http-address=127.0.0.1:0", "--log-level=debug",
 	}, flags...)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"path/filepath"
@@ -34,6 +35,7 @@ func startSuchBox(t *testing.T, dir, address string, cfg sim.Config) *sim.Sim {
 		t.Fatal(err)
 	}
 	cfg.Dir, cfg.Username, cfg.Password, cfg.APIAddr, cfg.NVMeHost = dir, testUser, testPassword, address, host
+	cfg.TLSAddr, cfg.SSHAddr = cmp.Or(cfg.TLSAddr, host+":0"), cmp.Or(cfg.SSHAddr, host+":0")
 	box, err := sim.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -48,103 +50,109 @@ func startSuchBox(t *testing.T, dir, address string, cfg sim.Config) *sim.Sim {
 
 // A controller that ends in the middle of a migration is followed by one that knows as much.
 func TestARestartInTheMiddleOfAMigration(t *testing.T) {
-	box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
-	flags := []string{"--nodes=node-a,node-b,node-c", "--cluster-id=0123456789ab", "--command-timeout=1s"}
-	first := startController(t, box.APIAddr(), flags...)
-	ctx := t.Context()
-	if err := first.create(ctx, restartVolume); err != nil {
-		t.Fatal(err)
-	}
-	for _, node := range []string{"node-a", "node-b"} {
-		if err := first.publish(ctx, restartVolume, node); err != nil {
+	overEach(t, func(t *testing.T, over string) {
+		box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
+		flags := []string{"--nodes=node-a,node-b,node-c", "--cluster-id=0123456789ab", "--command-timeout=1s"}
+		first := startOver(t, box, over, flags...)
+		ctx := t.Context()
+		if err := first.create(ctx, restartVolume); err != nil {
 			t.Fatal(err)
 		}
-	}
-	before := box.Disks()[0]
-	first.stop()
+		for _, node := range []string{"node-a", "node-b"} {
+			if err := first.publish(ctx, restartVolume, node); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := box.Disks()[0]
+		first.stop()
 
-	second := startController(t, box.APIAddr(), flags...)
-	if nodes := second.published(t, restartVolume); !slices.Equal(nodes, []string{"node-a", "node-b"}) {
-		t.Fatalf("published to %v", nodes)
-	}
-	err := insist(t, func(ctx context.Context) error { return second.publish(ctx, restartVolume, "node-c") })
-	if status.Code(err) != codes.FailedPrecondition {
-		t.Fatalf("a third node: %v", err)
-	}
-	for _, node := range []string{"node-a", "node-b"} {
-		if err := insist(t, func(ctx context.Context) error { return second.publish(ctx, restartVolume, node) }); err != nil {
+		second := startOver(t, box, over, flags...)
+		if nodes := second.published(t, restartVolume); !slices.Equal(nodes, []string{"node-a", "node-b"}) {
+			t.Fatalf("published to %v", nodes)
+		}
+		err := insist(t, func(ctx context.Context) error { return second.publish(ctx, restartVolume, "node-c") })
+		if status.Code(err) != codes.FailedPrecondition {
+			t.Fatalf("a third node: %v", err)
+		}
+		for _, node := range []string{"node-a", "node-b"} {
+			if err := insist(t, func(ctx context.Context) error { return second.publish(ctx, restartVolume, node) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if after := box.Disks()[0]; after != before {
+			t.Fatalf("the restart changed the row to %+v, it was %+v", after, before)
+		}
+		if err := insist(t, func(ctx context.Context) error { return second.unpublish(ctx, restartVolume, "node-a") }); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if after := box.Disks()[0]; after != before {
-		t.Fatalf("the restart changed the row to %+v, it was %+v", after, before)
-	}
-	if err := insist(t, func(ctx context.Context) error { return second.unpublish(ctx, restartVolume, "node-a") }); err != nil {
-		t.Fatal(err)
-	}
-	after := box.Disks()[0]
-	l, _, err := actors.ParseLedger(after.Comment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !after.Export || !l.Granted("node-b") || l.Granted("node-a") || l.Told == "" {
-		t.Fatalf("after the migration: %+v", after)
-	}
+		after := box.Disks()[0]
+		l, _, err := actors.ParseLedger(after.Comment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !after.Export || !l.Granted("node-b") || l.Granted("node-a") || l.Told == "" {
+			t.Fatalf("after the migration: %+v", after)
+		}
+	})
 }
 
 // The driver stays up while the box is away, answers Unavailable, and goes on when it is back.
 func TestABoxThatIsAwayForAWhile(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "box")
-	box := startBox(t, dir, sim.LoopbackHost()+":0")
-	address := box.APIAddr()
-	p := startController(t, address, "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s")
-	ctx := t.Context()
-	if err := p.create(ctx, restartVolume); err != nil {
-		t.Fatal(err)
-	}
-	if err := box.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for name, err := range map[string]error{
-		"publish":   p.publish(ctx, restartVolume, "node-a"),
-		"unpublish": p.unpublish(ctx, restartVolume, "node-a"),
-		"create":    p.create(ctx, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a02"),
-	} {
-		if status.Code(err) != codes.Unavailable {
-			t.Errorf("%s while the box is away: %v", name, err)
+	overEach(t, func(t *testing.T, over string) {
+		dir := filepath.Join(t.TempDir(), "box")
+		box := startBox(t, dir, sim.LoopbackHost()+":0")
+		address, others := box.APIAddr(), sim.Config{TLSAddr: box.TLSAddr(), SSHAddr: box.SSHAddr()}
+		p := startOver(t, box, over, "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s")
+		ctx := t.Context()
+		if err := p.create(ctx, restartVolume); err != nil {
+			t.Fatal(err)
 		}
-	}
-	box = startBox(t, dir, address)
-	if err := insist(t, func(ctx context.Context) error { return p.publish(ctx, restartVolume, "node-a") }); err != nil {
-		t.Fatal(err)
-	}
-	if d := box.Disks()[0]; !d.Export {
-		t.Fatalf("published, and the box shows %+v", d)
-	}
+		if err := box.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for name, err := range map[string]error{
+			"publish":   p.publish(ctx, restartVolume, "node-a"),
+			"unpublish": p.unpublish(ctx, restartVolume, "node-a"),
+			"create":    p.create(ctx, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a02"),
+		} {
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("%s while the box is away: %v", name, err)
+			}
+		}
+		box = startSuchBox(t, dir, address, others)
+		if err := insist(t, func(ctx context.Context) error { return p.publish(ctx, restartVolume, "node-a") }); err != nil {
+			t.Fatal(err)
+		}
+		if d := box.Disks()[0]; !d.Export {
+			t.Fatalf("published, and the box shows %+v", d)
+		}
+	})
 }
 
 // Volumes keep the address under which they were made; after the box was renumbered they are still its.
 func TestARenumberedBox(t *testing.T) {
-	box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
-	flags := []string{"--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s"}
-	publish := func(p *process) error {
-		return insist(t, func(ctx context.Context) error {
-			_, err := p.controller.ControllerPublishVolume(ctx, &csipb.ControllerPublishVolumeRequest{
-				VolumeId: restartVolume, NodeId: "node-a", VolumeCapability: sharedBlock(),
-				VolumeContext: map[string]string{"rdsAddress": "10.0.0.1"},
+	overEach(t, func(t *testing.T, over string) {
+		box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
+		flags := []string{"--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s"}
+		publish := func(p *process) error {
+			return insist(t, func(ctx context.Context) error {
+				_, err := p.controller.ControllerPublishVolume(ctx, &csipb.ControllerPublishVolumeRequest{
+					VolumeId: restartVolume, NodeId: "node-a", VolumeCapability: sharedBlock(),
+					VolumeContext: map[string]string{"rdsAddress": "10.0.0.1"},
+				})
+				return err
 			})
-			return err
-		})
-	}
-	before := startController(t, box.APIAddr(), flags...)
-	if err := before.create(t.Context(), restartVolume); err != nil {
-		t.Fatal(err)
-	}
-	if err := publish(before); status.Code(err) != codes.InvalidArgument {
-		t.Fatalf("a volume of another box: %v", err)
-	}
-	before.stop()
-	if err := publish(startController(t, box.APIAddr(), append(flags, "--rds-aliases=rds.lab,10.0.0.1")...)); err != nil {
-		t.Fatal(err)
-	}
+		}
+		before := startOver(t, box, over, flags...)
+		if err := before.create(t.Context(), restartVolume); err != nil {
+			t.Fatal(err)
+		}
+		if err := publish(before); status.Code(err) != codes.InvalidArgument {
+			t.Fatalf("a volume of another box: %v", err)
+		}
+		before.stop()
+		if err := publish(startOver(t, box, over, append(flags, "--rds-aliases=rds.lab,10.0.0.1")...)); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -25,28 +25,30 @@ import (
 const sanityCluster = "5a41759a41a1"
 
 // TestSanity runs csi-sanity against the controller as it is run outside of Kubernetes, from its
-// command line down to the simulated box, and against the node service on a node without a kernel:
-// once with filesystems and once with block volumes.
+// command line down to the simulated box, over each transport, and against the node service on a node
+// without a kernel: once with filesystems and once with block volumes.
 func TestSanity(t *testing.T) {
 	if n := flag.Lookup("test.count"); n != nil && n.Value.String() != "1" {
 		t.Skip("Ginkgo runs a suite once per process: -count repeats the other tests only")
 	}
-	dir := t.TempDir()
-	box := startBox(t, filepath.Join(dir, "box"), sim.LoopbackHost()+":0")
-	controller := startController(t, box.APIAddr(), "--nodes=node-a,node-b", "--cluster-id="+sanityCluster)
-	node := startSanityNode(t, dir)
-
 	gomega.RegisterFailHandler(ginkgo.Fail)
+	boxes := map[string]*sim.Sim{}
 	var contexts []*sanity.TestContext
-	for _, access := range []string{"mount", "block"} {
-		config := sanity.NewTestConfig()
-		config.Address, config.ControllerAddress = node, controller.endpoint
-		config.TargetPath, config.StagingPath = filepath.Join(dir, access+"-target"), filepath.Join(dir, access+"-staging")
-		config.TestVolumeParameters = map[string]string{"fencing": "host"}
-		config.TestVolumeAccessType = access
-		config.TestVolumeSize = 1 << 30
-		config.IDGen = sanityIDs{}
-		ginkgo.Describe(access, func() { contexts = append(contexts, sanity.GinkgoTest(&config)) })
+	for _, over := range demoTransports {
+		dir := t.TempDir()
+		boxes[over] = startBox(t, filepath.Join(dir, "box"), sim.LoopbackHost()+":0")
+		controller := startOver(t, boxes[over], over, "--nodes=node-a,node-b", "--cluster-id="+sanityCluster)
+		node := startSanityNode(t, dir)
+		for _, access := range []string{"mount", "block"} {
+			config := sanity.NewTestConfig()
+			config.Address, config.ControllerAddress = node, controller.endpoint
+			config.TargetPath, config.StagingPath = filepath.Join(dir, access+"-target"), filepath.Join(dir, access+"-staging")
+			config.TestVolumeParameters = map[string]string{"fencing": "host"}
+			config.TestVolumeAccessType = access
+			config.TestVolumeSize = 1 << 30
+			config.IDGen = sanityIDs{}
+			ginkgo.Describe(over+" "+access, func() { contexts = append(contexts, sanity.GinkgoTest(&config)) })
+		}
 	}
 	ginkgo.ReportAfterSuite("skipped specs", func(r ginkgo.Report) {
 		for _, s := range r.SpecReports {
@@ -61,8 +63,13 @@ func TestSanity(t *testing.T) {
 	for _, c := range contexts {
 		c.Finalize()
 	}
-	if disks, files := box.Disks(), box.Files(); len(disks) > 0 || len(files) > 0 {
-		t.Errorf("left on the box: %+v, %+v", disks, files)
+	for over, box := range boxes {
+		if n := box.Commands()["/disk/add"]; n == 0 {
+			t.Errorf("%s: no disk was made", over)
+		}
+		if disks, files := box.Disks(), box.Files(); len(disks) > 0 || len(files) > 0 {
+			t.Errorf("%s: left on the box: %+v, %+v", over, disks, files)
+		}
 	}
 }
 

@@ -61,14 +61,15 @@ func TestNoSecretIsTold(t *testing.T) {
 	}
 	// The wrong password holds the right one.
 	secrets := append([]string{testPassword}, strings.Split(strings.TrimSpace(string(text)), "\n")[1:]...)
-	t.Run("api", func(t *testing.T) {
-		noSecretIsTold(t, secrets, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a02", "--rds-address="+box.APIAddr(), "--rds-plain")
-	})
-	t.Run("ssh", func(t *testing.T) {
-		// The key is nobody's, so that the password is asked for.
-		noSecretIsTold(t, secrets, "pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a03", "--rds-address="+box.SSHAddr(), "--rds-transport=ssh",
-			"--rds-ssh-host-key="+ssh.FingerprintSHA256(box.HostKey()), "--rds-ssh-key-file="+key)
-	})
+	for i, over := range demoTransports {
+		t.Run(over, func(t *testing.T) {
+			flags := reach(t, box, over)
+			if over == demoSSH {
+				flags = append(flags, "--rds-ssh-key-file="+key) // nobody's, so that the password is asked for
+			}
+			noSecretIsTold(t, secrets, fmt.Sprintf("pvc-2f6c7a52-9d0e-4e0b-8f11-3c9d8e7f6a0%d", i), flags...)
+		})
+	}
 }
 
 func noSecretIsTold(t *testing.T, secrets []string, volume string, flags ...string) {
