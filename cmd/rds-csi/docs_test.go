@@ -6,12 +6,16 @@ package main
 import (
 	"flag"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/rds-csi/rds-csi/rds"
+	"github.com/rds-csi/rds-csi/rds/sim"
 )
 
 // The flags that docs/reference.md lists are those that there are, with their defaults.
@@ -62,8 +66,8 @@ func between(s, begin, end string) string {
 func TestManifestsUseFlagsThatThereAre(t *testing.T) {
 	sets := flagSets()
 	checked := 0
-	for _, file := range []string{"controller.yaml", "node.yaml"} {
-		manifest, err := os.ReadFile("../../deploy/manifests/" + file)
+	for _, file := range []string{"manifests/controller.yaml", "manifests/node.yaml", "ssh/controller.yaml"} {
+		manifest, err := os.ReadFile("../../deploy/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,8 +88,48 @@ func TestManifestsUseFlagsThatThereAre(t *testing.T) {
 			}
 		}
 	}
-	if checked != 2 {
-		t.Fatalf("%d containers of the driver in the manifests, want the controller and the node", checked)
+	if checked != 3 {
+		t.Fatalf("%d containers of the driver in the manifests, want the controller, twice, and the node", checked)
+	}
+}
+
+// With the files that the manifests mount, the controllers' flags are all that it takes to reach a box.
+func TestManifestsReachTheBox(t *testing.T) {
+	dir := t.TempDir()
+	box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
+	keyFile(t, dir, "ssh-privatekey", sshKeys(t)["Ed25519"])
+	for name, from := range map[string]string{"known_hosts": knownHosts(t, box), "ca.crt": box.CertificateFile()} {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(testPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]rds.Transport{"manifests": rds.API, "ssh": rds.SSH} {
+		manifest, err := os.ReadFile("../../deploy/" + file + "/controller.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := driverArgs(t, string(manifest))[0]
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "/etc/rds-box", dir)
+			args[i] = strings.ReplaceAll(args[i], "$(RDS_ADDRESS)", box.SSHAddr())
+		}
+		var f controllerFlags
+		fs := flag.NewFlagSet("controller", flag.ContinueOnError)
+		f.register(fs)
+		if err := parse(fs, args[1:], os.Stderr); err != nil {
+			t.Fatal(err)
+		}
+		var cfg rds.Config
+		if err := f.sessions(&cfg, "192.0.2.10"); err != nil || cfg.Transport != want || (want == rds.API) != (cfg.TLS != nil) {
+			t.Errorf("%s: %+v, %v", file, cfg, err)
+		}
 	}
 }
 
