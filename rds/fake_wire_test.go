@@ -220,31 +220,28 @@ func (f *fakeBox) serveSSH(conn net.Conn, key ssh.Signer) {
 // the end of the connection.
 func (f *fakeBox) serveExec(ctx context.Context, peer ssh.Conn, ch ssh.Channel, requests <-chan *ssh.Request) {
 	defer func() { _ = ch.Close() }()
-	for r := range requests {
-		var exec struct{ Script string }
-		ok := r.Type == "exec" && ssh.Unmarshal(r.Payload, &exec) == nil
-		if err := r.Reply(ok, nil); err != nil || !ok {
-			return
-		}
-		s, err := language.Parse(exec.Script, "", fakeCommands)
-		if err == nil {
-			err = language.NewConsole(fakeConsole{f}).Run(ctx, s, ch)
-		}
-		var refusal *language.Failure
-		var syntax *language.SyntaxError
-		switch {
-		case errors.As(err, &refusal), errors.As(err, &syntax):
-			_, _ = io.WriteString(ch, err.Error()+"\n")
-		case errors.Is(err, errSilent):
-			<-ctx.Done()
-			return
-		case err != nil:
-			_ = peer.Close()
-			return
-		}
-		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
+	var exec struct{ Script string }
+	r, ok := <-requests
+	if !ok || r.Type != "exec" || ssh.Unmarshal(r.Payload, &exec) != nil || r.Reply(true, nil) != nil {
 		return
 	}
+	s, err := language.Parse(exec.Script, "", fakeCommands)
+	if err == nil {
+		err = language.NewConsole(fakeConsole{f}).Run(ctx, s, ch)
+	}
+	var refusal *language.Failure
+	var syntax *language.SyntaxError
+	switch {
+	case errors.As(err, &refusal), errors.As(err, &syntax):
+		_, _ = io.WriteString(ch, err.Error()+"\n")
+	case errors.Is(err, errSilent):
+		<-ctx.Done()
+		return
+	case err != nil:
+		_ = peer.Close()
+		return
+	}
+	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
 }
 
 var (

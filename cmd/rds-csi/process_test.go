@@ -31,12 +31,6 @@ type process struct {
 	stop       func()
 }
 
-// startController runs rds-csi controller on the box whose plain API is at an address.
-func startController(t *testing.T, address string, flags ...string) *process {
-	t.Helper()
-	return startProcess(t, append([]string{"--rds-address=" + address, "--rds-plain"}, flags...)...)
-}
-
 // startProcess runs rds-csi controller, outside of Kubernetes, with flags that name a box. It is stopped at
 // the end of the test, if not before.
 func startProcess(t *testing.T, flags ...string) *process {
