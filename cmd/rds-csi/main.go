@@ -34,6 +34,7 @@ const usage = `rds-csi is the CSI driver for MikroTik ROSE Data Servers.
 
   rds-csi controller   creates, grants and revokes volumes; one for a cluster
   rds-csi node         connects and mounts volumes; one for each node
+  rds-csi doctor       examines a box, and settles how it behaves
   rds-csi demo         migrates a disk between two nodes on a simulated box
   rds-csi version      prints the version
 
@@ -49,6 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
 		"controller": runController,
 		"node":       runNode,
+		"doctor":     runDoctor,
 		"demo":       runDemo,
 		"version":    runVersion,
 	}

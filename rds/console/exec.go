@@ -44,8 +44,8 @@ var errNoStatus = errors.New("the box ended the command without an exit status")
 // exchange waits for the connection, sends a line and reads what comes of it. An error wraps
 // routeros.ErrNotSent or *routeros.Trap.
 func (c *Client) exchange(ctx context.Context, line string) (exchange, error) {
-	if len(line) > MaxScript || strings.ContainsAny(line, "\r\n\x00") {
-		return exchange{}, fmt.Errorf("%w: the line has breaks or more than %d bytes", routeros.ErrNotSent, MaxScript)
+	if err := checkLine(line); err != nil {
+		return exchange{}, err
 	}
 	if err := c.acquire(ctx); err != nil {
 		return exchange{}, fmt.Errorf("%w: %w", routeros.ErrNotSent, err)
@@ -55,7 +55,19 @@ func (c *Client) exchange(ctx context.Context, line string) (exchange, error) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	defer stop()
+	return c.converse(ctx, line)
+}
 
+func checkLine(line string) error {
+	if len(line) > MaxScript || strings.ContainsAny(line, "\r\n\x00") {
+		return fmt.Errorf("%w: the line has breaks or more than %d bytes", routeros.ErrNotSent, MaxScript)
+	}
+	return nil
+}
+
+// converse sends a line on a channel of its own and reads what comes of it, as exchange does for who has
+// the connection.
+func (c *Client) converse(ctx context.Context, line string) (exchange, error) {
 	ch, requests, err := c.open()
 	if err == nil {
 		err = context.Cause(ctx)
@@ -148,7 +160,7 @@ func (c *Client) receive(ch ssh.Channel, requests <-chan *ssh.Request, x *exchan
 	loops.Go(func() { failed = c.collect(&errs, ch.Stderr(), room) })
 	loops.Go(func() {
 		for r := range requests {
-			x.exited = x.exited || r.Type == "exit-status"
+			x.exit(r)
 			if r.WantReply {
 				_ = r.Reply(false, nil) // the box has nothing to ask for
 			}

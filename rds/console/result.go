@@ -29,6 +29,7 @@ type Result struct {
 type exchange struct {
 	out    string
 	exited bool                // the box said that the script has ended, so the output is all there is
+	status int                 // what it said with that
 	err    error               // of the connection
 	redact func(string) string // takes secrets out of a text that an error will hold
 }
