@@ -80,23 +80,33 @@ func askWrap(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	lines := outputLines(row.Text)
-	width := longest(lines)
-	short := 0
-	for i := 1; i < len(lines); i++ {
-		// Lines of a row are indented, but for its first.
-		if strings.HasPrefix(lines[i], " ") && lines[i-1] != "" && !strings.HasPrefix(lines[i-1], "Flags:") && len(lines[i-1]) < width {
+	lines := rowLines(row.Text)
+	width, short := longest(lines), 0
+	for _, l := range lines[:max(0, len(lines)-1)] {
+		if len(l) < width {
 			short++
 		}
 	}
-	switch {
-	case len(lines) < 4:
+	if len(lines) < 3 {
 		return fmt.Errorf("a row is printed in %d lines, which are not broken: %q", len(lines), row.Text)
-	default:
-		seen := fmt.Sprintf("a row is printed in lines of up to %d bytes, %d of those that go on are shorter", width, short)
-		b.settleBool("HardWrap", short == 0, seen, seen)
 	}
+	seen := fmt.Sprintf("a row is printed in lines of up to %d bytes, %d of the %d that go on are shorter", width, short, len(lines)-1)
+	b.settleBool("HardWrap", short == 0, seen, seen)
 	return nil
+}
+
+// rowLines returns the lines of a row's properties, of which each but the last goes on in the next: what
+// stands behind the legend, which has no indent, and behind the comment.
+func rowLines(text string) (lines []string) {
+	for _, l := range outputLines(text) {
+		switch {
+		case strings.Contains(l, ";;;"), !strings.HasPrefix(l, " "):
+			lines = nil
+		default:
+			lines = append(lines, l)
+		}
+	}
+	return lines
 }
 
 // outputLines returns the lines of an output, without empty ones at its end.
@@ -161,14 +171,14 @@ func askEnd(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	err = b.shows(ctx, d, mark+"/second", 2*pausing+b.Patience)
+	err = b.shows(ctx, d, mark+"/second", pausing+b.Patience)
 	switch {
 	case err == nil:
 		b.settle("EndScripts", "false", "a script whose connection ended in its middle went on to its end")
 	case ctx.Err() != nil || refusal(err) != nil:
 		return err
 	default:
-		b.settle("EndScripts", "true", "of a script whose connection ended in its middle, nothing more was seen within %v", 2*pausing+b.Patience)
+		b.settle("EndScripts", "true", "of a script whose connection ended in its middle, nothing more was seen within %v", pausing+b.Patience)
 	}
 	return nil
 }

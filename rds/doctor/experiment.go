@@ -155,9 +155,9 @@ var consequences = []struct {
 	{"KeepOnExportOff", "true", Fail, "do not use this box for disks that matter: a node that was detached may go on writing. Report this, please"},
 	{"KeepOnNQNChange", "true", Warn, "fencing holds at the last detach alone"},
 	{"CutComment", "true", Warn, "keep node names short, so that no ledger is cut off: the driver notices, and refuses the attachment"},
-	{"NewUUID", "true", Warn, "nodes take a disk for another one after each attachment: detach cleanly, and report this, please"},
+	{"NewUUID", "true", Warn, "a node whose connection is lost does not get its disk back after the export was off: avoid fencing: host"},
 	{"SharedFile", "true", Warn, "make no disk by hand over a file of the driver's: the box does not keep you from it"},
-	{"Unordered", "true", Fail, "choose SSH (--rds-transport=ssh): over the API a revoke could be overtaken"},
+	{"Unordered", "true", Warn, "over the API avoid fencing: host, whose off and on are sent together"},
 }
 
 // judge checks what the answers mean for the driver.
