@@ -153,11 +153,14 @@ func matches(t *testing.T, said string, sw sim.Switches, must ...string) {
 	}
 }
 
-// patience is as short as a question allows: what is promised to hosts before an answer comes needs none, an
+// patience is as short as a question, or a run of all, allows: what is promised to hosts before an answer comes needs none, an
 // event comes when it comes, and a script has to be caught in its middle.
 func patience(question string) string {
-	if slices.Contains([]string{"resize", "ssh-end", ""}, question) {
+	switch question {
+	case "resize", "ssh-end", "usual":
 		return "--patience=2s"
+	case "other", "worst":
+		return "--patience=1s"
 	}
 	return "--patience=200ms"
 }
@@ -211,7 +214,7 @@ func TestDoctorSettlesAll(t *testing.T) {
 			t.Run(name+"/"+w.name, func(t *testing.T) {
 				t.Parallel()
 				c := newClinic(t, sim.Config{Switches: sw})
-				code, said := c.doctor(t.Context(), t, w, "--write-test", "--yes", "--fill", patience(""))
+				code, said := c.doctor(t.Context(), t, w, "--write-test", "--yes", "--fill", patience(name))
 				// An export that does not fence is a failure.
 				if want := map[bool]int{true: exitFailed}[sw.KeepOnExportOff]; code != want {
 					t.Errorf("exit code %d, want %d:\n%s", code, want, said)

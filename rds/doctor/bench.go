@@ -33,6 +33,7 @@ type bench struct {
 	files []string // that may be there, with a leading slash
 	dirs  []string // the same
 	hosts []Host   // to be closed
+	late  bool     // a command got no answer, and may be carried out later
 }
 
 // A spec is a scratch disk to make. What is zero is chosen.
@@ -191,6 +192,7 @@ func missing(t *routeros.Trap) bool {
 func (b *bench) do(ctx context.Context, commands ...Command) []Outcome {
 	outcomes := b.session.Do(ctx, commands...)
 	for i, o := range outcomes {
+		b.late = b.late || errors.Is(o.Err, routeros.ErrUnanswered)
 		if t := refusal(o.Err); t != nil {
 			b.refused(commands[i].String(), t.Message)
 		}

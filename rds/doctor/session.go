@@ -25,7 +25,8 @@ type Reader interface {
 // A Session may change things, too. The errors of all its methods are those of package routeros.
 type Session interface {
 	Reader
-	// Do carries out commands, sent together. There is one outcome for each.
+	// Do carries out commands, sent together. There is one outcome for each. What was sent is waited for, also
+	// when ctx ends: a change that comes late could come after what cleans up.
 	Do(ctx context.Context, commands ...Command) []Outcome
 	Close()
 }
@@ -124,7 +125,10 @@ func (s apiSession) Get(ctx context.Context, menu, property string) (string, err
 
 // Do implements Session.
 func (s apiSession) Do(ctx context.Context, commands ...Command) []Outcome {
-	ctx, cancel := bounded(ctx, s.cfg)
+	if ctx.Err() != nil {
+		return unsent(ctx, commands)
+	}
+	ctx, cancel := bounded(context.WithoutCancel(ctx), s.cfg)
 	defer cancel()
 	sentences := make([][]string, len(commands))
 	for i, c := range commands {
@@ -144,6 +148,15 @@ func (s apiSession) Do(ctx context.Context, commands ...Command) []Outcome {
 	outcomes := make([]Outcome, len(commands))
 	for i, r := range s.RunAll(ctx, sentences...) {
 		outcomes[i] = Outcome{r.Reply.Done.Get("ret"), r.Err}
+	}
+	return outcomes
+}
+
+// unsent gives each command the outcome of one that never left.
+func unsent(ctx context.Context, commands []Command) []Outcome {
+	outcomes := make([]Outcome, len(commands))
+	for i := range outcomes {
+		outcomes[i].Err = fmt.Errorf("%w: %w", routeros.ErrNotSent, context.Cause(ctx))
 	}
 	return outcomes
 }
@@ -172,6 +185,10 @@ func (s sshSession) Get(ctx context.Context, menu, property string) (string, err
 
 // Do implements Session.
 func (s sshSession) Do(ctx context.Context, commands ...Command) []Outcome {
+	if ctx.Err() != nil {
+		return unsent(ctx, commands)
+	}
+	ctx = context.WithoutCancel(ctx) // the client has a deadline for each
 	outcomes := make([]Outcome, len(commands))
 	if len(commands) == 1 && listed(commands[0]) {
 		outcomes[0].Err = s.list(ctx, commands[0])
