@@ -36,14 +36,14 @@ func DialSSH(ctx context.Context, cfg Config) (*console.Client, error) {
 	return s.(sshSession).Client, nil //nolint:forcetypeassert,errcheck // what dialSSH makes
 }
 
-// Advice splits an error into what was seen and what to change on the box or in the flags. The latter is
-// empty where that is not known.
-func Advice(err error) (seen error, change string) {
+// Advice splits an error into what to change on the box or in the flags, which is empty where that is not
+// known, and what was seen.
+func Advice(err error) (change string, seen error) {
 	var h *hint
 	if errors.As(explain(err), &h) {
-		return h.err, h.change
+		return h.change, h.err
 	}
-	return err, ""
+	return "", err
 }
 
 // CheckPath reports actors.ErrInvalid for what cannot be one of Config.VolumePaths.

@@ -26,7 +26,7 @@ func TestDirect(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = api.Run(t.Context(), "/no/such")
-	if seen, change := Advice(err); !strings.Contains(seen.Error(), "no such command") || !strings.Contains(change, "rose-storage") {
+	if change, seen := Advice(err); !strings.Contains(seen.Error(), "no such command") || !strings.Contains(change, "rose-storage") {
 		t.Errorf("Advice = %v, %q", seen, change)
 	}
 
@@ -42,7 +42,7 @@ func TestDirect(t *testing.T) {
 
 	cfg.Password = "another"
 	_, err = DialSSH(t.Context(), cfg)
-	seen, change := Advice(err)
+	change, seen := Advice(err)
 	if !errors.Is(seen, routeros.ErrLogin) || !strings.Contains(change, "policy ssh") || strings.Contains(seen.Error(), change) {
 		t.Errorf("Advice = %v, %q", seen, change)
 	}
@@ -50,7 +50,7 @@ func TestDirect(t *testing.T) {
 	if _, err = DialAPI(t.Context(), cfg); !errors.Is(err, routeros.ErrLogin) {
 		t.Errorf("DialAPI = %v", err)
 	}
-	if seen, change := Advice(errors.New("something else")); seen.Error() != "something else" || change != "" {
+	if change, seen := Advice(errors.New("something else")); seen.Error() != "something else" || change != "" {
 		t.Errorf("Advice = %v, %q", seen, change)
 	}
 	for path, ok := range map[string]bool{"/raid10": true, "raid10": false, "/raid10/": false, "/raid10/../x": false} {

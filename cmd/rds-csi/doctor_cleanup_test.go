@@ -28,7 +28,7 @@ func changing(c sim.Command) bool {
 // carried out and after it, as an interrupt does, or by the loss of its connection: the box is as it was.
 func TestDoctorCleansUpWhenInterrupted(t *testing.T) {
 	only := "--only=life,slot-twice,existing-file,directory,export-off"
-	for _, w := range ways {
+	for _, w := range routes {
 		for _, how := range []string{"interrupt", "lost before", "lost after"} {
 			for at := int64(1); at <= 29; at += 5 {
 				t.Run(fmt.Sprintf("%s/%s at %d", w.name, how, at), func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestDoctorCleansUpWhenInterrupted(t *testing.T) {
 // TestDoctorLeavesAndFinds shows that what cannot be removed is told, that the next run offers to remove it,
 // and removes it only if it may.
 func TestDoctorLeavesAndFinds(t *testing.T) {
-	for _, w := range ways {
+	for _, w := range routes {
 		t.Run(w.name, func(t *testing.T) {
 			c := newClinic(t, sim.Config{})
 			fault, err := c.Inject(sim.Rule{Command: "/disk/remove", Fault: sim.Fault{Trap: "failure: busy"}})
@@ -102,7 +102,7 @@ func TestDoctorLeavesAndFinds(t *testing.T) {
 }
 
 // answer runs the doctor with what a person types, and returns what it asked, too.
-func (c *clinic) answer(t *testing.T, w way, typed string, more ...string) (code int, said, asked string) {
+func (c *clinic) answer(t *testing.T, w route, typed string, more ...string) (code int, said, asked string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	err := diagnose(t.Context(), c.args(w, more...), strings.NewReader(typed), &stdout, &stderr)
@@ -123,13 +123,13 @@ func TestDoctorAsks(t *testing.T) {
 			}
 			return sim.Fault{}
 		}})
-		code, said, asked := c.answer(t, ways[0], typed, "--write-test")
+		code, said, asked := c.answer(t, routes[0], typed, "--write-test")
 		if code != exitFailed || n.Load() > 0 || !strings.Contains(asked, "nothing was changed") || !strings.Contains(said, "RESULT") {
 			t.Errorf("%q: exit code %d, %d changes, asked %q:\n%s", typed, code, n.Load(), asked, said)
 		}
 	}
 	c := newClinic(t, sim.Config{})
-	if code, said, _ := c.answer(t, ways[0], "yes\n", "--write-test", "--only=shrink"); code != exitOK || !strings.Contains(said, "Shrink: false") {
+	if code, said, _ := c.answer(t, routes[0], "yes\n", "--write-test", "--only=shrink"); code != exitOK || !strings.Contains(said, "Shrink: false") {
 		t.Errorf("exit code %d:\n%s", code, said)
 	}
 	c.untouched(t)
@@ -138,7 +138,7 @@ func TestDoctorAsks(t *testing.T) {
 // TestDoctorMakesNothingOnAnIllBox shows that the write test keeps away from a box on which a check failed.
 func TestDoctorMakesNothingOnAnIllBox(t *testing.T) {
 	c := newHealthy(t, sim.Config{PoolState: "degraded"})
-	code, said := c.doctor(t.Context(), t, ways[0], "--write-test", "--yes")
+	code, said := c.doctor(t.Context(), t, routes[0], "--write-test", "--yes")
 	if code != exitFailed || !strings.Contains(said, "skipped  write test") || c.Commands()["/disk/set"] > 0 {
 		t.Errorf("exit code %d:\n%s", code, said)
 	}
@@ -148,7 +148,7 @@ func TestDoctorMakesNothingOnAnIllBox(t *testing.T) {
 // TestDoctorCompares shows the changes over a reboot that numbers rows anew.
 func TestDoctorCompares(t *testing.T) {
 	c := newClinic(t, sim.Config{Switches: sim.Switches{RenumberIDs: true}})
-	_, said := c.doctor(t.Context(), t, ways[0], "--json")
+	_, said := c.doctor(t.Context(), t, routes[0], "--json")
 	var before doctor.Report
 	if err := json.Unmarshal([]byte(said), &before); err != nil || len(before.Rows) != 8 || !before.Healthy() {
 		t.Fatalf("%v: %+v", err, before)
@@ -165,7 +165,7 @@ func TestDoctorCompares(t *testing.T) {
 	if err := c.Reboot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	code, said := c.doctor(t.Context(), t, ways[1], "--compare="+file)
+	code, said := c.doctor(t.Context(), t, routes[1], "--compare="+file)
 	for _, want := range []string{"the box has rebooted: up 3w2d", "rows have another .id (switch RenumberIDs: true"} {
 		if code != exitOK || !strings.Contains(said, want) {
 			t.Errorf("exit code %d, want %q in it:\n%s", code, want, said)

@@ -59,7 +59,7 @@ type stand struct {
 	other func(*sim.Config) // nil: nothing
 }
 
-// stands returns the ways in which a switch may stand: those of a truth value or a Choice by its type, and
+// stands returns the routes in which a switch may stand: those of a truth value or a Choice by its type, and
 // otherwise those given here.
 func stands(t *testing.T, name string) []stand {
 	t.Helper()
@@ -170,7 +170,7 @@ func patience(question string) string {
 func TestDoctorSettlesEachSwitch(t *testing.T) {
 	for name, question := range settledBy() {
 		for _, s := range stands(t, name) {
-			for _, w := range ways {
+			for _, w := range routes {
 				t.Run(s.name+"/"+w.name, func(t *testing.T) {
 					t.Parallel()
 					var cfg sim.Config
@@ -180,7 +180,7 @@ func TestDoctorSettlesEachSwitch(t *testing.T) {
 					s.set(&cfg.Switches)
 					key := ""
 					if name == "KeysOnly" {
-						key, cfg.AuthorizedKeys = newKey(t)
+						key, cfg.AuthorizedKeys = newKeyFile(t)
 					}
 					c := newClinic(t, cfg)
 					c.key = key
@@ -207,7 +207,7 @@ func TestDoctorSettlesAll(t *testing.T) {
 		KeepOnExportOff: true, EndScripts: true, Unordered: true,
 	}
 	for name, sw := range map[string]sim.Switches{"usual": {}, "other": other, "worst": worst} {
-		for _, w := range ways {
+		for _, w := range routes {
 			if name != "usual" && (name == "other") != (w.name == "API") {
 				continue // each switch alone is tried over both
 			}

@@ -6,10 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"os"
@@ -186,13 +183,13 @@ func (c *clinic) untouched(t *testing.T) {
 	}
 }
 
-// A way is a transport that the flags name first. The other one is configured beside it.
-type way struct {
+// A route is a transport that the flags name first. The other one is configured beside it.
+type route struct {
 	name  string
 	flags func(c *clinic) []string
 }
 
-var ways = []way{
+var routes = []route{
 	{"API", func(c *clinic) []string {
 		return []string{"--rds-address=" + c.TLSAddr(), "--also-address=" + c.SSHAddr()}
 	}},
@@ -201,10 +198,12 @@ var ways = []way{
 	}},
 }
 
-// args are the flags of a doctor over one way, with both transports configured.
-func (c *clinic) args(w way, more ...string) []string {
-	args := append([]string{"--rds-user=" + testUser, "--rds-password-file=" + c.password, "--nvme-address=" + c.nvme,
-		"--rds-ca-file=" + c.CertificateFile(), "--rds-ssh-host-key=" + ssh.FingerprintSHA256(c.HostKey())}, w.flags(c)...)
+// args are the flags of a doctor over one route, with both transports configured.
+func (c *clinic) args(w route, more ...string) []string {
+	args := append([]string{
+		"--rds-user=" + testUser, "--rds-password-file=" + c.password, "--nvme-address=" + c.nvme,
+		"--rds-ca-file=" + c.CertificateFile(), "--rds-ssh-host-key=" + ssh.FingerprintSHA256(c.HostKey()),
+	}, w.flags(c)...)
 	if c.key != "" {
 		args = append(args, "--rds-ssh-key-file="+c.key)
 	}
@@ -212,7 +211,7 @@ func (c *clinic) args(w way, more ...string) []string {
 }
 
 // doctor runs the doctor and returns its exit code and what it printed.
-func (c *clinic) doctor(ctx context.Context, t *testing.T, w way, more ...string) (code int, said string) {
+func (c *clinic) doctor(ctx context.Context, t *testing.T, w route, more ...string) (code int, said string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code = run(ctx, append([]string{"doctor"}, c.args(w, more...)...), &stdout, &stderr)
@@ -228,26 +227,15 @@ func (c *clinic) doctor(ctx context.Context, t *testing.T, w way, more ...string
 	return code, said
 }
 
-// newKey writes a private key, and returns it and its public half.
-func newKey(t *testing.T) (file string, public []byte) {
+// newKeyFile writes a private key, and returns the file and the public half.
+func newKeyFile(t *testing.T) (file string, public []byte) {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(private, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
+	private, public := newKey(t)
 	file = filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+	if err := os.WriteFile(file, private, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return file, ssh.MarshalAuthorizedKey(signer.PublicKey())
+	return file, public
 }
 
 // TestDoctorOnlyLooks shows that without the write test no command is sent that could change anything.
@@ -256,7 +244,7 @@ func TestDoctorOnlyLooks(t *testing.T) {
 		"/login": true, "/disk/print": true, "/system/resource/print": true, "/system/resource/get": true,
 		"/system/package/print": true, "/user/print": true, "/user/group/print": true, "/ip/service/print": true,
 	}
-	for _, w := range ways {
+	for _, w := range routes {
 		t.Run(w.name, func(t *testing.T) {
 			var mu sync.Mutex
 			sent := map[string]int{}
@@ -290,9 +278,9 @@ func TestDoctorOnlyLooks(t *testing.T) {
 
 // TestDoctorFinds shows what is wrong in the exit code, and in the row that says so.
 func TestDoctorFinds(t *testing.T) {
-	api, overSSH := ways[0], ways[1]
+	api, overSSH := routes[0], routes[1]
 	tests := map[string]struct {
-		way   way
+		way   route
 		cfg   sim.Config
 		flags []string
 		code  int

@@ -70,7 +70,7 @@ func (e *examination) rights(ctx context.Context) {
 
 // unreadable reports that the account may not read about itself.
 func (e *examination) unreadable(name string, err error) {
-	seen, _ := rds.Advice(err)
+	_, seen := rds.Advice(err)
 	e.report.check(name, Skipped, "the account may not read them: "+seen.Error(),
 		"make sure that its group has the policies read, write and "+e.loginPolicy()+", and ftp where files cannot be removed")
 }

@@ -92,10 +92,11 @@ func askExistingFile(ctx context.Context, b *bench) error {
 		return err
 	}
 	second, err := b.add(ctx, spec{file: first.spec.file, export: true})
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.settle("RefuseFile", "true", "%q", t.Message)
 		b.moot("BlankFile", "a file that is there is refused")
-		return nil
+		return err
 	}
 	if err != nil {
 		return err
@@ -127,9 +128,10 @@ func askSharedFile(ctx context.Context, b *bench) error {
 		return err
 	}
 	_, err = b.add(ctx, spec{file: first.spec.file})
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.settle("SharedFile", "false", "%q", t.Message)
-		return nil
+		return err
 	}
 	if err != nil {
 		return err
@@ -183,9 +185,10 @@ func askRefusedAdd(ctx context.Context, b *bench) error {
 // askDirectory adds a disk in a directory that is missing.
 func askDirectory(ctx context.Context, b *bench) error {
 	_, err := b.add(ctx, spec{file: b.directory() + "/" + b.name() + ".img"})
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.settle("NeedDirectory", "true", "%q", t.Message)
-		return nil
+		return err
 	}
 	if err != nil {
 		return err
@@ -201,9 +204,10 @@ func askShrink(ctx context.Context, b *bench) error {
 		return err
 	}
 	err = b.set(ctx, d, "file-size="+strconv.FormatInt(b.Size/2, 10))
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.settle("Shrink", "false", "%q", t.Message)
-		return nil
+		return err
 	}
 	if err != nil {
 		return err
@@ -240,10 +244,10 @@ func askSpace(ctx context.Context, b *bench) error {
 		return nil
 	}
 	_, err = b.add(ctx, spec{size: (after + 1<<30) &^ (1<<20 - 1)})
-	switch t := refusal(err); {
+	t, err := refusedOr(err)
+	switch {
 	case t != nil:
 		b.tell("a disk that is larger than the free space is refused: %q", t.Message)
-		return nil
 	case err == nil:
 		b.tell("a disk that is larger than the free space is accepted: the pool can run out under guests")
 	}
@@ -286,10 +290,11 @@ func (b *bench) lacks(policy string) bool {
 // askUsersRight asks whether users are listed without the policy of that name.
 func askUsersRight(ctx context.Context, b *bench) error {
 	_, err := b.session.Print(ctx, "/user", "name", "group")
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.refused("/user/print", t.Message)
 		b.settle("UsersNeedPolicy", "true", "the account may not list users: %q", t.Message)
-		return nil
+		return err
 	}
 	if err != nil {
 		return err

@@ -57,17 +57,22 @@ func (b *bench) dropped(ctx context.Context, g guest) (bool, error) {
 	defer cancel()
 	written := make(chan error, 1)
 	go func() { written <- g.WriteAt(wctx, b.pattern(), patternSize) }()
+	var err error
 	select {
+	case err = <-written:
 	case <-g.lost:
 		cancel()
-		<-written
-		return true, nil
-	case err := <-written:
-		if err != nil {
-			return false, fmt.Errorf("the connection did not end, and a write failed: %w", err)
-		}
-		return false, nil
+		err = <-written
 	}
+	select {
+	case <-g.lost:
+		return true, nil
+	default:
+	}
+	if err != nil {
+		return false, fmt.Errorf("the connection did not end, and a write failed: %w", err)
+	}
+	return false, nil
 }
 
 // askExportDelay measures when a host is let in after an export was turned on.
@@ -141,10 +146,11 @@ func askDefaultNQN(ctx context.Context, b *bench) error {
 	if err == nil {
 		err = b.set(ctx, d, "nvme-tcp-export=yes")
 	}
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.settle("NeedNQN", "true", "%q", t.Message)
 		b.moot("DefaultNQN", "an export without an NQN is refused")
-		return nil
+		return err
 	}
 	if err != nil {
 		return err
@@ -256,9 +262,10 @@ func askAllowList(ctx context.Context, b *bench) error {
 		return err
 	}
 	err = b.set(ctx, d, "nvme-tcp-server-allow-host-name="+b.target(d, 1).HostNQN+","+b.target(d, 2).HostNQN)
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.settle("AllowList", "false", "two names are refused: %q", t.Message)
-		return nil
+		return err
 	}
 	if err != nil {
 		return err

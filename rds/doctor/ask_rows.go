@@ -20,9 +20,10 @@ func askSlotTwice(ctx context.Context, b *bench) error {
 		return err
 	}
 	second, err := b.add(ctx, spec{slot: first.spec.slot})
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.settle("DuplicateSlot", "Refuse", "%q", t.Message)
-		return nil
+		return err
 	}
 	if err != nil {
 		return err
@@ -48,10 +49,8 @@ func askSlotLength(ctx context.Context, b *bench) error {
 	cut := ""
 	keeps := func(n int) (bool, error) {
 		d, err := b.add(ctx, spec{slot: base + strings.Repeat("x", n-len(base))})
-		if refusal(err) != nil {
-			return false, nil
-		}
-		if err != nil {
+		t, err := refusedOr(err)
+		if t != nil || err != nil {
 			return false, err
 		}
 		r, err := b.row(ctx, d)
@@ -129,9 +128,10 @@ func askCommentLength(ctx context.Context, b *bench) error {
 	keeps := func(n int) (bool, error) {
 		comment := mark + strings.Repeat("x", n-len(mark))
 		err := b.set(ctx, d, "comment="+comment)
-		if t := refusal(err); t != nil {
+		t, err := refusedOr(err)
+		if t != nil {
 			said = t
-			return false, nil
+			return false, err
 		}
 		if err != nil {
 			return false, err
@@ -255,9 +255,10 @@ func askPassword(ctx context.Context, b *bench) error {
 		return err
 	}
 	err = b.set(ctx, d, "nvme-tcp-server-password=scratch-"+tagOf(b.run))
-	if t := refusal(err); t != nil {
+	t, err := refusedOr(err)
+	if t != nil {
 		b.tell("a password is refused: %q", t.Message)
-		return nil
+		return err
 	}
 	if err != nil {
 		return err

@@ -209,8 +209,8 @@ func askLogin(ctx context.Context, b *bench) error {
 		return &moot{"SSH is not what the flags configure"}
 	}
 	alone := *cfg
-	alone.SSH.Signer = nil
-	if cfg.SSH.Signer == nil || alone.Password == "" && alone.ReadPassword == nil {
+	alone.SSH.Signer, alone.ReadKey = nil, nil
+	if cfg.SSH.Signer == nil && cfg.ReadKey == nil || alone.Password == "" && alone.ReadPassword == nil {
 		return &moot{"it takes both a key and a password"}
 	}
 	withKey, err := b.shell(ctx)
@@ -224,7 +224,7 @@ func askLogin(ctx context.Context, b *bench) error {
 		b.settle("KeysOnly", "false", "the password alone lets the account in, too")
 		return nil
 	}
-	seen, _ := rds.Advice(err)
+	_, seen := rds.Advice(err)
 	b.settle("KeysOnly", "true", "the password alone is refused: %v", seen)
 	return nil
 }

@@ -83,7 +83,7 @@ func (e *examination) transport(ctx context.Context, t rds.Transport) {
 	begin = time.Now()
 	s, err := dial(ctx, *cfg)
 	if err != nil {
-		seen, do := rds.Advice(err)
+		do, seen := rds.Advice(err)
 		e.report.check(name+" login", Fail, seen.Error(), or(do, "see the box's /log"))
 		return
 	}
@@ -97,7 +97,7 @@ func (e *examination) transport(ctx context.Context, t rds.Transport) {
 
 // failed reports a read that failed.
 func (e *examination) failed(name string, result Result, err error) {
-	seen, do := rds.Advice(err)
+	do, seen := rds.Advice(err)
 	e.report.check(name, result, seen.Error(), do)
 }
 
@@ -123,11 +123,11 @@ func (e *examination) version(ctx context.Context) {
 	}
 	ssh := e.cfg.Box.Transport == rds.SSH
 	switch {
-	case e.release.before(7, 13) && ssh:
+	case e.release.before(13) && ssh:
 		e.report.check(name, Fail, seen, "install RouterOS 7.20 or later: SSH needs :onerror, which is of 7.13, and prints that tell flags as values; or use the API")
-	case e.release.before(7, 13):
+	case e.release.before(13):
 		e.report.check(name, Fail, seen, "install RouterOS 7.20 or later")
-	case e.release.before(7, 20):
+	case e.release.before(20):
 		e.report.check(name, Warn, seen, "install RouterOS 7.20 or later: nobody has tried the driver with an earlier one")
 	default:
 		e.report.check(name, OK, seen, "")
@@ -144,9 +144,8 @@ func parseRelease(text string) (r release, ok bool) {
 	return r, n == 2 && err == nil
 }
 
-func (r release) before(major, minor int) bool {
-	return r.major < major || r.major == major && r.minor < minor
-}
+// before reports whether it is older than RouterOS 7 with a minor version.
+func (r release) before(minor int) bool { return r.major < 7 || r.major == 7 && r.minor < minor }
 
 // countSessions opens sessions until the box refuses one.
 func (e *examination) countSessions(ctx context.Context) {

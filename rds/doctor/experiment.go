@@ -106,7 +106,7 @@ func (b *bench) mayRemove(ctx context.Context) error {
 	default:
 		b.refused("/file/remove of a file that there is not", t.Message)
 	}
-	seen, do := rds.Advice(err)
+	do, seen := rds.Advice(err)
 	b.report.check("write test", Fail, "files cannot be removed, so that nothing is made: "+seen.Error(), or(do, "give the group of the account the policies write and ftp"))
 	if b.lacks("ftp") {
 		b.settle("FilesNeedFTP", "true", "the account has write and not ftp, and may not remove a file")
@@ -197,7 +197,7 @@ func (b *bench) conclude(q question, err error) (unsettled int) {
 		}
 	}
 	if q.vital && err != nil && !excused {
-		seen, do := rds.Advice(err)
+		do, seen := rds.Advice(err)
 		b.report.check(q.asks, Fail, seen.Error(), or(do, "the driver needs this"))
 	}
 	return unsettled

@@ -47,12 +47,12 @@ func TestParseRelease(t *testing.T) {
 		}
 	}
 	for _, r := range []release{{6, 49}, {7, 12}} {
-		if !r.before(7, 13) {
+		if !r.before(13) {
 			t.Errorf("%v is not before 7.13", r)
 		}
 	}
 	for _, r := range []release{{7, 13}, {7, 20}, {8, 0}} {
-		if r.before(7, 13) {
+		if r.before(13) {
 			t.Errorf("%v is before 7.13", r)
 		}
 	}

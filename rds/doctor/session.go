@@ -84,6 +84,14 @@ func refusal(err error) *routeros.Trap {
 	return nil
 }
 
+// refusedOr returns the box's no alone, or what else went wrong.
+func refusedOr(err error) (*routeros.Trap, error) {
+	if t := refusal(err); t != nil {
+		return t, nil
+	}
+	return nil, err
+}
+
 // dial opens a session over the transport of cfg.
 func dial(ctx context.Context, cfg rds.Config) (Session, error) {
 	if cfg.Transport == rds.SSH {

@@ -40,14 +40,12 @@ func (r *Report) writeAnswers(w io.Writer) error {
 	_, head := fmt.Fprintln(t, "QUESTION\tSWITCH\tSEEN")
 	err = errors.Join(err, head)
 	for _, a := range r.Answers {
-		set, seen := "", a.Seen
+		set, seen := "-", a.Seen
 		switch {
 		case a.Unsettled != "":
 			set, seen = or(a.Switch, "-")+": not settled", a.Unsettled
 		case a.Switch != "":
 			set = a.Switch + ": " + a.Value
-		default:
-			set = "-"
 		}
 		err = errors.Join(err, row(t, a.Question, set, seen))
 	}
