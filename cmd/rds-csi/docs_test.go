@@ -53,7 +53,9 @@ func flagSets() map[string]*flag.FlagSet {
 	new(nodeFlags).register(node)
 	demo := flag.NewFlagSet("demo", flag.ContinueOnError)
 	new(demoFlags).register(demo)
-	return map[string]*flag.FlagSet{"controller": controller, "node": node, "demo": demo}
+	doctor := flag.NewFlagSet("doctor", flag.ContinueOnError)
+	new(doctorFlags).register(doctor)
+	return map[string]*flag.FlagSet{"controller": controller, "node": node, "demo": demo, "doctor": doctor}
 }
 
 func between(s, begin, end string) string {

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 func TestCommandLines(t *testing.T) {
 	controller := []string{"controller", "--kubernetes=false", "--nodes=node-a", "--cluster-id=0123456789ab", "--rds-address=127.0.0.1:1", "--rds-user=admin"}
 	node := []string{"node", "--kubernetes=false", "--cluster-id=0123456789ab", "--node-id=node-a", "--state-dir=" + t.TempDir()}
+	doctor := []string{"doctor", "--rds-address=127.0.0.1:1", "--rds-user=admin"}
 	with := func(args []string, more ...string) []string { return append(append([]string(nil), args...), more...) }
 	tests := []struct {
 		name string
@@ -70,6 +71,15 @@ func TestCommandLines(t *testing.T) {
 		{"no such password file", with(controller, "--rds-password-file=/nowhere"), 1, "--rds-password-file"},
 		{"an endpoint that is no socket", with(controller, "--endpoint=tcp://127.0.0.1:1"), 1, "unix:///"},
 		{"a demo over nothing known", []string{"demo", "--transport=rest"}, 2, "--transport"},
+		{"doctor help", []string{"doctor", "--help"}, 0, "-write-test"},
+		{"a doctor of no box", []string{"doctor", "--rds-user=admin"}, 2, "--rds-address is missing"},
+		{"a doctor who is nobody", []string{"doctor", "--rds-address=127.0.0.1:1"}, 2, "--rds-user is missing"},
+		{"a doctor in a hurry", with(doctor, "--patience=1ms"), 2, "--patience"},
+		{"a doctor who compares with nothing", with(doctor, "--compare=/nowhere"), 1, "--compare"},
+		{"a doctor who compares with no report", with(doctor, "--compare=main_test.go"), 2, "--compare"},
+		{"a doctor of a malformed cluster", with(doctor, "--cluster-id=xyz"), 2, "--cluster-id"},
+		{"a doctor of another box by SSH without its key", with(doctor, "--also-address=127.0.0.1:2"), 2, "--also-address"},
+		{"a doctor at a closed port", doctor, 1, "1 checks failed"},
 		{"no node ID", with(node, "--node-id="), 2, "--node-id is missing"},
 		{"a malformed node ID", with(node, "--node-id=Node A"), 2, "--node-id"},
 		{"no state", with(node, "--state-dir="), 2, "--state-dir is missing"},
