@@ -111,9 +111,9 @@ func printReport(w io.Writer, r *doctor.Report, asJSON bool) error {
 	case err != nil:
 		return fmt.Errorf("write the report: %w", err)
 	case len(r.Left) > 0:
-		return fmt.Errorf("%d things were left behind on the box", len(r.Left))
+		return fmt.Errorf("something was left behind on the box: %d of disks, files and directories", len(r.Left))
 	case !r.Healthy():
-		return fmt.Errorf("%d checks failed", r.Failed())
+		return fmt.Errorf("the box is not healthy: %d of %d checks failed", r.Failed(), len(r.Checks))
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func TestCommandLines(t *testing.T) {
 		{"a doctor who compares with no report", with(doctor, "--compare=main_test.go"), 2, "--compare"},
 		{"a doctor of a malformed cluster", with(doctor, "--cluster-id=xyz"), 2, "--cluster-id"},
 		{"a doctor of another box by SSH without its key", with(doctor, "--also-address=127.0.0.1:2"), 2, "--also-address"},
-		{"a doctor at a closed port", doctor, 1, "1 checks failed"},
+		{"a doctor at a closed port", doctor, 1, "the box is not healthy: 1 of"},
 		{"no node ID", with(node, "--node-id="), 2, "--node-id is missing"},
 		{"a malformed node ID", with(node, "--node-id=Node A"), 2, "--node-id"},
 		{"no state", with(node, "--state-dir="), 2, "--state-dir is missing"},
