@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rds-csi/rds-csi/rds/doctor"
 	"github.com/rds-csi/rds-csi/rds/sim"
@@ -25,11 +26,12 @@ func changing(c sim.Command) bool {
 }
 
 // TestDoctorCleansUpWhenInterrupted ends the write test at one changing command after the other, before it is
-// carried out and after it, as an interrupt does, or by the loss of its connection: the box is as it was.
+// carried out and after it, as an interrupt does, or by the loss of its connection, after which the command may
+// land late: the box is as it was.
 func TestDoctorCleansUpWhenInterrupted(t *testing.T) {
 	only := "--only=life,slot-twice,existing-file,directory,export-off"
 	for _, w := range routes {
-		for _, how := range []string{"interrupt", "lost before", "lost after"} {
+		for _, how := range []string{"interrupt", "lost before", "lost after", "late"} {
 			for at := int64(1); at <= 29; at += 5 {
 				t.Run(fmt.Sprintf("%s/%s at %d", w.name, how, at), func(t *testing.T) {
 					t.Parallel()
@@ -43,15 +45,21 @@ func TestDoctorCleansUpWhenInterrupted(t *testing.T) {
 						switch how {
 						case "interrupt":
 							interrupt()
-							return sim.Fault{}
+							return sim.Fault{AnswerDelay: 50 * time.Millisecond}
 						case "lost before":
 							return sim.Fault{DropBefore: true}
+						case "late":
+							return sim.Fault{Late: 100 * time.Millisecond}
 						}
 						return sim.Fault{DropAfter: true}
 					}})
-					code, said := c.doctor(ctx, t, w, "--write-test", "--yes", only, "--patience=200ms")
+					code, said := c.doctor(ctx, t, w, "--write-test", "--yes", only, "--patience="+map[bool]string{true: "1s", false: "200ms"}[how == "late"])
 					if how == "interrupt" && code != exitFailed {
 						t.Errorf("exit code %d:\n%s", code, said)
+					}
+					// What was sent is waited for, so that nothing comes behind the cleaning up.
+					if unanswered := strings.Contains(said, "got no answer"); unanswered && how == "interrupt" {
+						t.Errorf("a command was given up:\n%s", said)
 					}
 					if n.Load() < at || strings.Contains(said, "LEFT BEHIND") {
 						t.Errorf("%d changing commands:\n%s", n.Load(), said)
