@@ -13,6 +13,10 @@ PKG ?= ./...
 FUZZTIME ?= 60s
 COUNT ?= 5
 STORM ?=
+SEEDS ?= 1000000
+FIRST ?= 0
+DEEPER ?= 1
+ONLY ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -28,8 +32,22 @@ build: ## Build bin/rds-csi and bin/rds-sim
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: test
-test: ## Run every test under the race detector, csi-sanity included, over API, TLS and SSH
+test: ## Run every test under the race detector, over API, TLS and SSH; then explore and simulate the volume
 	$(GO) test -race ./...
+	@# In the package's folder, since go test prints what a test says there alone.
+	cd actors && $(GO) test -run '^(TestExplore|TestSimulation)$$'
+
+.PHONY: explore
+explore: ## Explore larger worlds of a volume: DEEPER=1 a fault more, 2 and a request more, 3 and a moment more
+	cd actors && $(GO) test -run '^TestExplore$$' -timeout 0 -explore.deeper=$(DEEPER)
+
+.PHONY: simulate
+simulate: ## Simulate SEEDS schedules (1000000) of a whole driver, from FIRST (0) on
+	cd actors && $(GO) test -run '^TestSimulation$$' -timeout 0 -sim.seeds=$(SEEDS) -sim.first=$(FIRST)
+
+.PHONY: mutants
+mutants: ## Switch deliberate faults on, one after the other, and demand that a test fails (ONLY=epoch)
+	$(GO) run ./tools/mutate -only='$(ONLY)'
 
 .PHONY: race
 race: ## Run the tests COUNT times (5) under the race detector, in another order each time (PKG=./rds)

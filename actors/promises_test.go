@@ -5,255 +5,290 @@ package actors
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
-	"testing"
+	"slices"
+	"time"
 )
 
-// A play is a stage whose promises are checked after every act.
-type play struct {
-	*stage
-	rules  Rules
-	asked  map[Waiter]Event
-	older  Volume // the row before the last answer
-	writes int    // writes that were checked
-	told   int    // announcements that were checked
-	epoch  Token
-
-	// Of migrations, by the time of their target's grant.
-	started  []Token
-	outcomes map[Token]int
-	unsure   map[Token]bool // a crash may have come between the box's answer and the telling
-
-	// The nodes as the box's target sees them. Each tries to stay connected until it confirmed its
-	// detach, the lost ones for good.
-	holds map[NodeID]string // the NQN that a node was told of
-	live  map[NodeID]bool   // it is connected
-}
-
-func newPlay(t testing.TB, rules Rules, fencing Fencing, prefix string) *play {
-	st := newStage(t, fencing)
-	st.restart(rules)
-	if prefix != "" {
-		st.row.NQN, st.row.Ledger.Prefix = NQN(prefix, testVolume, 0), prefix
+// answered holds an answer to P1, P3 and P6.
+func (w *witness) answered(d *disk, r Reply, now time.Time) error {
+	d.expire(now)
+	i := slices.IndexFunc(w.asked, func(a asking) bool { return a.waiter == r.Waiter })
+	if i < 0 {
+		return fmt.Errorf("P3: waiter %d is answered, who does not wait: %v", r.Waiter, r.Err)
 	}
-	p := &play{
-		stage: st, rules: rules, asked: map[Waiter]Event{},
-		outcomes: map[Token]int{}, unsure: map[Token]bool{},
-		holds: map[NodeID]string{}, live: map[NodeID]bool{},
-	}
-	nqn := p.row.NQN
-	p.landed = func(row Row) {
-		if !row.Export || row.NQN != nqn {
-			clear(p.live)
-		}
-		nqn = row.NQN
-		p.connect()
-	}
-	return p
-}
-
-// connect has every node connect that is let in.
-func (p *play) connect() {
-	for node, nqn := range p.holds {
-		if p.row.Export && nqn == p.row.NQN && (p.row.AllowHost == "" || p.row.AllowHost == HostOf(testCluster, node).NQN) {
-			p.live[node] = true
+	ev := w.asked[i].ev
+	earlier, later := w.asked[:i], w.asked[i+1:]
+	w.asked = nil
+	for _, a := range earlier {
+		if un, ok := ev.(Unpublish); r.Err != nil || !ok || !a.gone || !a.about(un) {
+			w.asked = append(w.asked, a) // of what nobody waits for it is known that it is over
 		}
 	}
-}
-
-// leave has a node disconnect.
-func (p *play) leave(node NodeID) {
-	delete(p.holds, node)
-	delete(p.live, node)
-}
-
-// confirm has a node disconnect whose detach is asked for without force.
-func (p *play) confirm(ev Unpublish) {
-	if ev.Lost == "" && ev.Node != "" {
-		p.leave(ev.Node)
-	}
-}
-
-// check holds what has happened since the last check to the promises.
-func (p *play) check() {
-	p.t.Helper()
-	p.expire()
-	if p.row.Exists {
-		if err := p.row.Ledger.check(); err != nil {
-			p.t.Fatalf("P1: the box shows a ledger with %v", err)
-		}
-		p.hiddenChangesNothing()
-	}
-	for _, w := range p.sent[p.writes:] {
-		p.written(w)
-	}
-	p.writes = len(p.sent)
-	for _, epoch := range p.epochs {
-		if p.row.Ledger.Fencing != FencingNone && epoch <= p.epoch {
-			p.t.Fatalf("epoch %v after %v", epoch, p.epoch)
-		}
-		p.epoch = epoch
-	}
-	p.epochs = nil
-	for _, a := range p.stage.told[p.told:] {
-		p.announced(a)
-	}
-	p.told = len(p.stage.told)
-	for _, lost := range []bool{false, true} { // a confirmed detach joins a forced one
-		for w, ev := range p.asked {
-			un, _ := ev.(Unpublish)
-			if r, ok := p.replies[w]; ok && lost == (un.Lost != "") {
-				p.answered(ev, r)
-				delete(p.asked, w)
-			}
-		}
-	}
-	p.restartChangesNothing()
-}
-
-// hiddenChangesNothing holds that a row which hid its NQN and port while the export is off would be read
-// as it is.
-func (p *play) hiddenChangesNothing() {
-	p.t.Helper()
-	l := p.row.Ledger
-	if l.Port != p.row.Port {
-		p.t.Fatalf("P4: port %d, and in the ledger %d", p.row.Port, l.Port)
-	}
-	if nqn := l.NQN(testVolume); nqn != p.row.NQN && (nqn != "" || !p.row.Export || len(l.Grants) < 2 && l.Left == "") {
-		p.t.Fatalf("P4: NQN %s, and by the ledger %s", p.row.NQN, l)
-	}
-}
-
-func (p *play) written(w Write) {
-	p.t.Helper()
-	last := w.last()
-	if grants := len(last.Ledger.Grants) > len(p.row.Ledger.Grants); grants && !w.Revoke && len(p.lost) > 0 {
-		p.t.Fatalf("P2: granted %+v while %+v may land", last, p.lost)
-	}
-	for i, row := range w.Rows {
-		if row.Ledger.Gen <= p.acked && p.writes == len(p.sent)-1 && p.pending != nil {
-			p.t.Fatalf("gen %d is written after %d was acknowledged", row.Ledger.Gen, p.acked)
-		}
-		if i > 0 && row.Ledger.Gen != w.Rows[i-1].Ledger.Gen+1 {
-			p.t.Fatalf("gens of one write: %+v", w.Rows)
-		}
-	}
-}
-
-func (p *play) announced(a Announcement) {
-	p.t.Helper()
-	switch a.Kind {
-	case MigrationStarted:
-		mg, ok := p.s.vol.Ledger.migration()
-		if !ok || mg.source.Node != a.Source || mg.target.Node != a.Target {
-			p.t.Fatalf("P5: told %+v, the ledger is %v", a, p.s.vol.Ledger)
-		}
-		p.started = append(p.started, mg.target.At)
-	case MigrationCompleted, MigrationFailed, MigrationTimedOut:
-		token := TokenAt(a.At.Add(-a.Duration))
-		if p.outcomes[token]++; p.outcomes[token] > 1 {
-			p.t.Fatalf("P5: a second outcome of migration %v: %+v", token, a)
-		}
-	case StaleCleared:
-		if p.cluster.lost == "" {
-			p.leave(a.Node)
-		}
-		p.unpublished(Unpublish{Node: a.Node, Lost: p.cluster.lost})
-	case Attached, Detached, Conflict, Adopted, Repaired:
-	}
-}
-
-// lastWords notes for which migrations a crash may cost the outcome's telling: it is recorded in
-// the command that brings it about, and told when the command was answered.
-func (p *play) lastWords() {
-	if _, writing := writeOf(p.pending); !writing && !p.s.Unresolved() && len(p.lost) == 0 {
-		return
-	}
-	for _, token := range p.started {
-		p.unsure[token] = true
-	}
-}
-
-func (p *play) everyMigrationWasTold() {
-	p.t.Helper()
-	for _, token := range p.started {
-		mg, open := p.s.open()
-		if p.outcomes[token] == 0 && !p.unsure[token] && (!open || mg.target.At != token) {
-			p.t.Fatalf("P5: no outcome of migration %v", token)
-		}
-	}
-}
-
-// restartChangesNothing rebuilds the state from the row alone, wherever the row is certain.
-func (p *play) restartChangesNothing() {
-	p.t.Helper()
-	if p.pending != nil || !p.s.known || p.s.Unresolved() || len(p.lost) > 0 {
-		return
-	}
-	s, _ := Step(NewState(testVolume, p.rules), p.now, Observed{})
-	s, effects := Step(s, p.now, Done{Volume: p.row})
-	before, after := p.s.Volume(), s.Volume()
-	// A refused entry is tried at once by who does not know; what KubeVirt said is asked again.
-	timers := p.s.entries == (backoff{}) && !p.rules.Orchestrated
-	if !reflect.DeepEqual(before, after) || p.s.Migrating() != s.Migrating() || timers && (!p.s.Deadline().Equal(s.Deadline()) || len(effects) > 0) {
-		p.t.Fatalf("P4: a restart makes of %+v\n%+v with %+v", before, after, effects)
-	}
-}
-
-func (p *play) answered(ev Event, r Reply) {
-	p.t.Helper()
-	if un, ok := ev.(Unpublish); ok {
-		p.confirm(un) // a publish that was accepted before it may have been answered since
-	}
+	w.asked = append(w.asked, later...)
 	if r.Err != nil {
 		if kinds(r.Err) != 1 || errors.Is(r.Err, ErrInvalid) {
-			p.t.Fatalf("P3: an error of %d kinds: %v", kinds(r.Err), r.Err)
+			return fmt.Errorf("P3: an error of %d kinds: %w", kinds(r.Err), r.Err)
 		}
-		return
+		return w.refused(d, ev, r.Err)
 	}
 	switch ev := ev.(type) {
 	case Publish:
-		if !r.Volume.Ledger.Granted(ev.Node) || !r.Volume.Export {
-			p.t.Fatalf("publish to %s answered %+v", ev.Node, r.Volume)
-		}
-		p.holds[ev.Node] = r.Volume.NQN
-		p.connect()
+		return w.published(d, ev, r.Volume, later)
 	case Unpublish:
-		p.unpublished(ev)
-	case Exclusive, Observed, Suspected, Outcome, Done, Tick:
+		return w.unpublished(d, ev)
+	case Exclusive:
+		if ev.Op.Kind == OpDelete && d.row.Exists {
+			return fmt.Errorf("P3: a delete answered success, the box shows %+v", d.row)
+		}
+	case Observed, Suspected, Outcome, Done, Tick:
 	}
+	return nil
 }
 
-func (p *play) unpublished(ev Unpublish) {
-	p.t.Helper()
-	if ev.Node == "" && len(p.row.Ledger.Grants) > 0 || p.row.Ledger.Granted(ev.Node) {
-		p.t.Fatalf("P6: unpublish of %q answered success, the box shows %+v", ev.Node, p.row)
+// about reports whether a request is for a node that an unpublish is for, so that it was carried out
+// before.
+func (a asking) about(un Unpublish) bool {
+	pub, ok := a.ev.(Publish)
+	return ok && (un.Node == "" || un.Node == pub.Node)
+}
+
+// refused holds a refusal to what the box shows.
+func (w *witness) refused(d *disk, ev Event, err error) error {
+	if _, ok := ev.(Exclusive); !ok && errors.Is(err, ErrNotFound) && d.row.Exists {
+		return fmt.Errorf("P3: %#v answered %w, the box shows %+v", ev, err, d.row)
 	}
-	for _, l := range p.lost {
-		if ev.Node == "" && len(l.row.Ledger.Grants) > 0 || l.row.Ledger.Granted(ev.Node) {
-			p.t.Fatalf("P6: unpublish of %q answered success while %+v may land", ev.Node, l.row)
+	return nil
+}
+
+func (w *witness) published(d *disk, ev Publish, v Volume, later []asking) error {
+	if !v.Ledger.Granted(ev.Node) || !v.Export || v.Ledger.Access != ev.Access {
+		return fmt.Errorf("P3: publish to %s answered %+v", ev.Node, v)
+	}
+	if !d.behind() && (!d.row.Ledger.Granted(ev.Node) || d.row.NQN != v.NQN || d.row.Ledger.Access != ev.Access) {
+		return fmt.Errorf("P3: publish to %s answered success, the box shows %+v", ev.Node, d.row)
+	}
+	for _, l := range d.lost {
+		if !l.row.Ledger.Granted(ev.Node) || l.row.NQN != v.NQN {
+			return fmt.Errorf("P2: publish to %s answered success while %+v may land", ev.Node, l)
 		}
 	}
-	for _, node := range playNodes {
-		if ev.Node != node && ev.Node != "" {
+	if slices.ContainsFunc(later, func(a asking) bool {
+		un, ok := a.ev.(Unpublish)
+		return ok && (un.Node == ev.Node || un.Node == "")
+	}) {
+		return nil // nobody hands it on to the node
+	}
+	s := w.seat(ev.Node)
+	s.told, s.nqn = true, v.NQN
+	w.connect(d)
+	return nil
+}
+
+func (w *witness) unpublished(d *disk, ev Unpublish) error {
+	holds := func(l Ledger) bool {
+		return ev.Node == "" && len(l.Grants) > 0 || l.Granted(ev.Node)
+	}
+	if holds(d.row.Ledger) && !d.behind() {
+		return fmt.Errorf("P6: unpublish of %q answered success, the box shows %+v", ev.Node, d.row)
+	}
+	for _, l := range d.lost {
+		if holds(l.row.Ledger) {
+			return fmt.Errorf("P6: unpublish of %q answered success while %+v may land", ev.Node, l.row)
+		}
+	}
+	for i := range w.seats {
+		s := &w.seats[i]
+		if ev.Node != s.node && ev.Node != "" {
 			continue
 		}
-		if p.live[node] && p.fences() {
-			p.t.Fatalf("P6: unpublish of %q answered success, and it is connected: %+v", node, p.row)
+		if s.live && d.fences() && !d.behind() {
+			return fmt.Errorf("P6: unpublish of %q answered success, and node %s is connected: %+v", ev.Node, s.node, d.row)
 		}
-		p.leave(node)
+		s.nqn, s.live = "", false
+		s.off = !w.wants(s.node)
 	}
+	return nil
 }
 
-// fences reports whether the mode promises that a node is cut off that was detached just now:
-// host unless two readers or more remain, epoch when nobody does.
-func (p *play) fences() bool {
-	switch n := len(p.row.Ledger.Grants); p.row.Ledger.Fencing {
+// fences reports whether the mode promises that a node is cut off that is detached: host where it might
+// write, epoch when nobody is attached. Of readers, one that was lost beside two others keeps reading.
+func (d *disk) fences() bool {
+	switch n := len(d.row.Ledger.Grants); d.row.Ledger.Fencing {
 	case FencingHost:
-		return n <= 1
+		return n == 0 || n == 1 && d.row.Ledger.Access != AccessReader
 	case FencingEpoch:
 		return n == 0
 	case FencingNone:
 	}
 	return false
+}
+
+// announced holds an announcement to P5.
+func (w *witness) announced(d *disk, a Announcement) error {
+	switch a.Kind {
+	case MigrationStarted:
+		f := w.newestFate(a)
+		if f == nil || f.started || f.outcomes > 0 {
+			return fmt.Errorf("P5: told %+v of %+v", a, w.fates)
+		}
+		f.started = true
+	case MigrationCompleted, MigrationFailed, MigrationTimedOut:
+		f := w.fate(TokenAt(a.At.Add(-a.Duration)))
+		if f == nil || f.source != a.Source || f.target != a.Target {
+			return fmt.Errorf("P5: told %+v of %+v", a, w.fates)
+		}
+		if f.outcomes++; f.outcomes > 1 {
+			return fmt.Errorf("P5: a second outcome of migration %+v: %+v", *f, a)
+		}
+		return d.agrees(a)
+	case Attached:
+		if !d.row.Ledger.Granted(a.Node) && !d.behind() {
+			return fmt.Errorf("P5: told %+v, the box shows %+v", a, d.row)
+		}
+	case Detached:
+		if d.row.Ledger.Granted(a.Node) && !d.behind() {
+			return fmt.Errorf("P5: told %+v, the box shows %+v", a, d.row)
+		}
+	case Conflict, StaleCleared, Adopted, Repaired:
+	}
+	return nil
+}
+
+func (w *witness) newestFate(a Announcement) *fate {
+	for i := len(w.fates) - 1; i >= 0; i-- {
+		if f := &w.fates[i]; f.source == a.Source && f.target == a.Target {
+			return f
+		}
+	}
+	return nil
+}
+
+// agrees reports an outcome that the box's row contradicts.
+func (d *disk) agrees(a Announcement) error {
+	if a.DecidedBy == byKubeVirt || a.DecidedBy == byDeadline && d.orchestrated {
+		return nil // it knows better than the row
+	}
+	token := TokenAt(a.At.Add(-a.Duration))
+	if gs := d.row.Ledger.Grants; len(gs) == 2 && gs[1].At != token {
+		return nil // that was pending when the next migration began
+	}
+	source, target := d.row.Ledger.Granted(a.Source), d.row.Ledger.Granted(a.Target)
+	var ok bool
+	switch a.Kind {
+	case MigrationCompleted:
+		// Both may have left by the time that a lost answer's write is certain.
+		ok = target && !source || !target && !source && d.row.Ledger.carries(token)
+	case MigrationFailed:
+		ok = !target
+	case MigrationTimedOut:
+		ok = a.Duration >= time.Duration(d.row.Ledger.Timeout)*time.Second
+	}
+	if !ok && !d.behind() && d.row.Exists {
+		return fmt.Errorf("P5: told %+v, the box shows %+v", a, d.row)
+	}
+	return nil
+}
+
+// holds checks what must be true at any moment: P1 on the box's row and on what callers were told, and
+// that both agree.
+func (w *witness) holds(d *disk) error {
+	if d.row.Exists {
+		if err := d.row.Ledger.check(); err != nil {
+			return fmt.Errorf("P1: the box shows a ledger with %w", err)
+		}
+		if err := d.hiddenChangesNothing(); err != nil {
+			return err
+		}
+	}
+	told := 0
+	for i := range w.seats {
+		s := &w.seats[i]
+		if s.off && d.row.Ledger.Granted(s.node) && !d.behind() {
+			return fmt.Errorf("P6: node %s is detached, or was never attached, the box shows %+v", s.node, d.row)
+		}
+		if !s.told {
+			continue
+		}
+		told++
+		if d.behind() {
+			continue
+		}
+		if !d.row.Ledger.Granted(s.node) {
+			return fmt.Errorf("P1: node %s was told that it has the volume, the box shows %+v", s.node, d.row)
+		}
+		if d.row.Export && !d.letsIn(s) {
+			return fmt.Errorf("P1: node %s was told that it has %s, it is not let in by %+v", s.node, s.nqn, d.row)
+		}
+		if !d.row.Export && !d.row.Ledger.Off {
+			return fmt.Errorf("P1: node %s has the volume, and the export is off: %+v", s.node, d.row)
+		}
+	}
+	most := map[Access]int{AccessNone: 0, AccessSingle: 1, AccessShared: 2, AccessReader: told}[d.row.Ledger.Access]
+	if told > most && !d.behind() {
+		return fmt.Errorf("P1: %d nodes were told that they have the volume: %+v", told, w.seats)
+	}
+	return nil
+}
+
+// hiddenChangesNothing holds that a row which hid its NQN and port while the export is off would be read
+// as it is.
+func (d *disk) hiddenChangesNothing() error {
+	l := d.row.Ledger
+	if l.Port != d.row.Port {
+		return fmt.Errorf("P4: port %d, and in the ledger %d", d.row.Port, l.Port)
+	}
+	if nqn := l.NQN(d.row.ID); nqn != d.row.NQN && (nqn != "" || !d.row.Export || len(l.Grants) < 2 && l.Left == "") {
+		return fmt.Errorf("P4: NQN %s, and by the ledger %s", d.row.NQN, l)
+	}
+	return nil
+}
+
+// atRest checks what must be true of an actor whose row is certain: that a restart would change nothing
+// (P4), and that the outcome of each migration that is over was told (P5).
+func (w *witness) atRest(d *disk, s State, now time.Time) error {
+	if s.inflight != inflightNone || !s.known || s.Unresolved() || len(d.lost) > 0 || d.behind() {
+		return nil
+	}
+	if at := s.Deadline(); !at.IsZero() && !at.After(now) {
+		return nil // a timer that is late
+	}
+	mg, open := s.open()
+	if !open {
+		mg, open = d.row.Ledger.pending()
+	}
+	for i := range w.fates {
+		f := &w.fates[i]
+		if open && mg.target.At == f.token {
+			f.started = true
+		} else if f.started && f.outcomes == 0 && !f.unsure {
+			return fmt.Errorf("P5: no outcome of migration %+v, the box shows %+v", *f, d.row)
+		}
+	}
+	return restartChangesNothing(s, d.row, now)
+}
+
+// restartChangesNothing rebuilds the state from the row alone.
+func restartChangesNothing(s State, row Volume, now time.Time) error {
+	rules := s.rules
+	rules.Quiet = time.Time{}
+	r, _ := Step(NewState(s.id, rules), now, Observed{})
+	r, effects := Step(r, now, Done{Volume: row})
+	before, after := s.vol, r.vol
+	// A refused entry is tried at once by who does not know; what KubeVirt said is asked again.
+	timers := s.entries == (backoff{}) && len(s.queue) == 0 && !rules.Orchestrated
+	if !sameVolume(before, after) || s.Migrating() != r.Migrating() || timers && (!s.Deadline().Equal(r.Deadline()) || len(effects) > 0) {
+		return fmt.Errorf("P4: a restart makes of %+v, due %v\n%+v, due %v, with %+v", before, s.Deadline(), after, r.Deadline(), effects)
+	}
+	return nil
+}
+
+// sameVolume compares without reflection what differs often.
+func sameVolume(a, b Volume) bool {
+	if a.Ledger.Gen != b.Ledger.Gen || !slices.Equal(a.Ledger.Grants, b.Ledger.Grants) {
+		return false
+	}
+	a.Ledger.Grants, b.Ledger.Grants = nil, nil
+	return reflect.DeepEqual(a, b)
 }

@@ -304,3 +304,18 @@ func TestASettlementLeavesARowAloneThatIsAnotherClustersNow(t *testing.T) {
 	}
 	st.wantIdle()
 }
+
+// A create whose answer was lost may have made the volume: that there is none must not be said.
+func TestAPublishOfAnUnresolvedCreateIsNotRefusedForGood(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.row = Volume{ID: testVolume}
+	create := st.exclusive(OpCreate, "")
+	st.answer() // the read
+	st.fail(ErrUnresolved)
+	st.wantReply(create, ErrUnresolved)
+	st.wantReply(st.publish("node-a", AccessSingle), ErrUnavailable)
+	st.settle()
+	w := st.publish("node-a", AccessSingle)
+	st.finish()
+	st.wantReply(w, ErrNotFound)
+}

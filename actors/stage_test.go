@@ -30,15 +30,13 @@ type stage struct {
 	s   State
 	now time.Time
 
-	row     Volume    // what the box shows
-	cluster cluster   // what the orchestrator answers
-	pending Effect    // the effect in flight
-	lost    []lostRow // writes that may land yet
+	disk            // what the box shows, and what may land yet
+	cluster cluster // what the orchestrator answers
+	pending Effect  // the effect in flight
 	sent    []Write
 
-	landed func(Row) // called when the box has carried out a row's write; nil: nobody is
-	acked  uint64    // the newest gen that the box acknowledged to this process
-	epochs []Token   // of first grants, as they were sent
+	landed func(before Volume) // called when the box has carried out a row's write; nil: nobody is
+	noted  func(Effect)        // called with each effect; nil: nobody is
 
 	tickets Waiter
 	replies map[Waiter]Reply
@@ -77,12 +75,6 @@ func (c *cluster) answer(e Effect) (Done, bool) {
 	return done, true
 }
 
-// A lostRow is a row of a write that was given up at a point in time.
-type lostRow struct {
-	row Row
-	at  time.Time
-}
-
 // newStage begins with a volume as CreateVolume leaves it.
 func newStage(t testing.TB, fencing Fencing) *stage {
 	st := &stage{
@@ -111,7 +103,8 @@ func created(fencing Fencing) Volume {
 
 // restart begins anew with what the box shows, as a new process does.
 func (st *stage) restart(rules Rules) {
-	st.s, st.pending, st.acked = NewState(testVolume, rules), nil, 0
+	st.s, st.pending = NewState(testVolume, rules), nil
+	st.acked = 0
 }
 
 // do feeds one event to Step and sorts what it wants done.
@@ -150,9 +143,9 @@ func (st *stage) note(e Effect) {
 		if w, ok := writeOf(e); ok {
 			st.sent = append(st.sent, w)
 		}
-		if g, ok := e.(GrantRow); ok && len(st.s.toTell) > 0 && len(g.Write.last().Ledger.Grants) == 1 {
-			st.epochs = append(st.epochs, g.Write.last().Ledger.Epoch)
-		}
+	}
+	if st.noted != nil {
+		st.noted(e)
 	}
 }
 
@@ -193,13 +186,9 @@ func (st *stage) exclusive(kind OpKind, key string) Waiter {
 
 // land makes the box carry out a row's write.
 func (st *stage) land(row Row) {
-	if !st.row.Exists {
-		return
-	}
-	st.row.Export, st.row.NQN, st.row.AllowHost, st.row.Ledger = row.Export, row.NQN, row.AllowHost, row.Ledger
-	st.row.Ours = true
-	if st.landed != nil {
-		st.landed(row)
+	before := st.row
+	if st.put(row) && st.landed != nil {
+		st.landed(before)
 	}
 }
 
@@ -223,7 +212,7 @@ func (st *stage) answer() {
 		}
 		for _, row := range w.Rows {
 			st.land(row)
-			st.acked = row.Ledger.Gen
+			st.acknowledge(row)
 		}
 	}
 	if done, ok := st.cluster.answer(e); ok {
@@ -231,19 +220,9 @@ func (st *stage) answer() {
 		return
 	}
 	if run, ok := e.(Run); ok {
-		st.operate(run.Op)
+		st.operate(run.Op.Kind, created(FencingHost))
 	}
 	st.do(Done{Volume: st.row})
-}
-
-// operate does an exclusive operation as the box would.
-func (st *stage) operate(op Operation) {
-	switch {
-	case op.Kind == OpDelete:
-		st.row, st.acked = Volume{ID: testVolume}, 0
-	case op.Kind == OpCreate && !st.row.Exists:
-		st.row = created(FencingHost)
-	}
 }
 
 // lose loses the answer to the write in flight: the first n of its rows land now, the others are
@@ -258,9 +237,7 @@ func (st *stage) lose(n int) {
 	for _, row := range w.Rows[:n] {
 		st.land(row)
 	}
-	for _, row := range w.Rows[n:] {
-		st.lost = append(st.lost, lostRow{row, st.now})
-	}
+	st.giveUp(w.Rows[n:], st.now)
 	st.do(Done{Err: ErrUnresolved})
 }
 

@@ -6,7 +6,6 @@ package actors
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 )
@@ -57,6 +56,57 @@ func playFuzzed(t *testing.T, rules Rules, script []byte) {
 	playScript(t, rules, fencing, script)
 }
 
+// A play is a stage that a witness watches.
+type play struct {
+	*stage
+	rules   Rules
+	witness witness
+	older   Volume // the row before the last answer
+}
+
+func newPlay(t testing.TB, rules Rules, fencing Fencing, prefix string) *play {
+	st := newStage(t, fencing)
+	st.restart(rules)
+	if prefix != "" {
+		st.row.NQN, st.row.Ledger.Prefix = NQN(prefix, testVolume, 0), prefix
+	}
+	st.orchestrated = rules.Orchestrated
+	p := &play{stage: st, rules: rules, witness: newWitness(playNodes...)}
+	p.landed = func(before Volume) { p.must(p.witness.landed(&p.disk, before, false)) }
+	p.noted = func(e Effect) {
+		switch e := e.(type) {
+		case Reply:
+			p.must(p.witness.answered(&p.disk, e, p.now))
+		case Announce:
+			p.must(p.witness.announced(&p.disk, e.Announcement))
+			if e.Announcement.Kind == StaleCleared {
+				un := Unpublish{Node: e.Announcement.Node, Lost: p.cluster.lost}
+				p.witness.leaving(un)
+				p.must(p.witness.unpublished(&p.disk, un))
+			}
+		case ReadRow, GrantRow, RevokeRow, Run, Confirm, Admit, Judge, Adopt:
+			p.must(p.witness.sent(&p.disk, e, p.now))
+		case Joined:
+		}
+	}
+	return p
+}
+
+func (p *play) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// check holds the moment to the promises.
+func (p *play) check() {
+	p.t.Helper()
+	p.expire(p.now)
+	p.must(p.witness.holds(&p.disk))
+	p.must(p.witness.atRest(&p.disk, p.s, p.now))
+}
+
 func playScript(t *testing.T, rules Rules, fencing Fencing, script []byte) {
 	t.Helper()
 	prefix := "" // the default
@@ -93,8 +143,6 @@ func TestPlays(t *testing.T) {
 		}
 	}
 }
-
-var playNodes = []NodeID{"node-a", "node-b", "node-c"}
 
 func (p *play) act(b byte) {
 	p.now = p.now.Add(time.Millisecond) // so that no two grants have one time
@@ -178,16 +226,7 @@ func (p *play) ticket() Waiter {
 }
 
 func (p *play) ask(ev Event) {
-	switch ev := ev.(type) {
-	case Publish:
-		p.asked[ev.Waiter] = ev
-	case Unpublish:
-		p.asked[ev.Waiter] = ev
-		p.confirm(ev)
-	case Exclusive:
-		p.asked[ev.Waiter] = ev
-	case Observed, Suspected, Outcome, Done, Tick:
-	}
+	p.witness.ask(ev)
 	p.do(ev)
 }
 
@@ -217,21 +256,17 @@ func (p *play) refuse(kind error) {
 
 // landOne makes the oldest lost row land, if its time is not over.
 func (p *play) landOne() {
-	p.expire()
+	p.expire(p.now)
 	if len(p.lost) > 0 {
 		p.land(p.lost[0].row)
 		p.lost = p.lost[1:]
 	}
 }
 
-func (p *play) expire() {
-	p.lost = slices.DeleteFunc(p.lost, func(l lostRow) bool { return !p.now.Before(l.at.Add(testRules.CommandTimeout)) })
-}
-
 // pass lets time go by without the box answering anything.
 func (p *play) pass(d time.Duration) {
 	p.now = p.now.Add(d)
-	p.expire()
+	p.expire(p.now)
 	if at := p.s.Deadline(); !at.IsZero() && !at.After(p.now) {
 		p.do(Tick{})
 	}
@@ -241,32 +276,22 @@ func (p *play) pass(d time.Duration) {
 // witness.
 func (p *play) forgetful() {
 	if p.pending == nil && p.s.known && p.s.vol.Exists && p.older.Exists && p.older.Ledger.Gen < p.s.vol.Ledger.Gen {
+		before := p.row
 		p.row = p.older
-		p.landed(rowOf(p.row))
+		p.must(p.witness.landed(&p.disk, before, true))
 		p.do(Observed{})
 	}
 }
 
 // restartNow crashes the process: who waited is gone, and what was in flight may land.
 func (p *play) restartNow() {
-	if p.s.vol.Exists && p.row.Exists && p.row.Ledger.Gen < p.s.vol.Ledger.Gen {
-		return // nobody can know then what the box forgot
-	}
-	p.lastWords()
 	if w, ok := writeOf(p.pending); ok {
-		for _, row := range w.Rows {
-			p.lost = append(p.lost, lostRow{row, p.now})
-		}
+		p.giveUp(w.Rows, p.now)
 	}
+	p.witness.crashed(&p.disk)
 	rules := p.rules
 	rules.Quiet = p.now.Add(testRules.CommandTimeout)
 	p.restart(rules)
-	for _, ev := range p.asked {
-		if un, ok := ev.(Unpublish); ok {
-			p.confirm(un)
-		}
-	}
-	clear(p.asked)
 	p.do(Observed{})
 }
 
@@ -289,11 +314,10 @@ func (p *play) end() {
 		p.do(Tick{})
 		p.check()
 	}
-	if len(p.asked) > 0 {
-		p.t.Fatalf("P3: never answered: %+v", p.asked)
+	if len(p.witness.asked) > 0 {
+		p.t.Fatalf("P3: never answered: %+v", p.witness.asked)
 	}
 	if m := p.s.Migrating(); !p.s.Idle() && !m {
 		p.t.Fatalf("never idle: %+v", p.s)
 	}
-	p.everyMigrationWasTold()
 }

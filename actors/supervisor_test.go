@@ -6,6 +6,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		tellExplored(os.Stdout)
+		os.Exit(code)
+	}))
+}
 
 const otherVolume = VolumeID("pvc-7c1f9a52-5d3e-4a0b-8f11-0c9d8e7f6a55")
 

@@ -1,0 +1,164 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package actors
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// A simCaller asks for things of one volume, one after the other. A volume has two.
+type simCaller struct {
+	s      *simulation
+	id     VolumeID
+	rnd    *rand.Rand
+	access Access
+	end    time.Time
+}
+
+func newCaller(s *simulation, id VolumeID, volume, lane int, end time.Time) *simCaller {
+	c := &simCaller{s: s, id: id, end: end}
+	// The access mode is the volume's, but for a caller who is mistaken now and then.
+	c.rnd = rand.New(rand.NewPCG(s.seed, uint64(1000+10*volume))) //nolint:gosec // an index
+	c.access = []Access{AccessShared, AccessShared, AccessSingle, AccessReader}[c.rnd.IntN(4)]
+	c.rnd = rand.New(rand.NewPCG(s.seed, uint64(1000+10*volume+1+lane))) //nolint:gosec // an index
+	return c
+}
+
+// run asks for one thing after the other until the schedule's end, then detaches the volume everywhere.
+func (c *simCaller) run() {
+	for time.Now().Before(c.end) && !c.s.t.Failed() {
+		c.sleep(6 * time.Second)
+		node := playNodes[c.rnd.IntN(len(playNodes))]
+		switch k := c.rnd.IntN(20); {
+		case k < 9:
+			access := c.access
+			if c.rnd.IntN(30) == 0 {
+				access = AccessReader
+			}
+			c.attach(node, access)
+		case k < 17:
+			c.detach(node)
+		case k < 18:
+			c.operate(OpExpand)
+		case k < 19:
+			c.operate(OpDelete)
+			c.operate(OpCreate)
+		default:
+			c.detach("")
+		}
+	}
+	for _, node := range playNodes {
+		c.detach(node)
+	}
+}
+
+// sleep waits for an odd time, so that no two callers act at one instant.
+func (c *simCaller) sleep(most time.Duration) {
+	time.Sleep(time.Duration(c.rnd.Int64N(int64(most))) + 1)
+}
+
+// repeat does as a sidecar does: again after a while, until the answer is final.
+func (c *simCaller) repeat(try func() error) {
+	for backoff := 500 * time.Millisecond; ; backoff = min(2*backoff, 20*time.Second) {
+		err := try()
+		if final(err) || c.s.t.Failed() || time.Now().Before(c.end) && c.rnd.IntN(6) == 0 {
+			return // or somebody wants something else meanwhile
+		}
+		c.sleep(backoff)
+	}
+}
+
+func (c *simCaller) attach(node NodeID, access Access) {
+	c.repeat(func() error {
+		if c.s.nodes.Lost(context.Background(), c.id, node) != "" {
+			return ErrPrecondition
+		}
+		return c.ask(Publish{Node: node, Access: access}, func(ctx context.Context, sup *Supervisor) (Volume, error) {
+			return sup.Publish(ctx, c.id, node, access, PolicyAuto)
+		})
+	})
+}
+
+func (c *simCaller) detach(node NodeID) {
+	c.repeat(func() error {
+		lost := ""
+		if node != "" {
+			lost = c.s.nodes.Lost(context.Background(), c.id, node)
+		}
+		return c.ask(Unpublish{Node: node, Lost: lost}, func(ctx context.Context, sup *Supervisor) (Volume, error) {
+			return Volume{}, sup.Unpublish(ctx, c.id, node)
+		})
+	})
+}
+
+func (c *simCaller) operate(kind OpKind) {
+	c.repeat(func() error {
+		return c.ask(Exclusive{Op: Operation{Kind: kind}}, func(ctx context.Context, sup *Supervisor) (Volume, error) {
+			view, ok := sup.cfg.Box.(*simView)
+			if !ok {
+				return Volume{}, ErrInvalid
+			}
+			return sup.Exclusive(ctx, c.id, Operation{Kind: kind, Run: func(context.Context) (Volume, error) {
+				return view.operate(c.id, kind)
+			}})
+		})
+	})
+}
+
+// ask makes one request, under the witness's eyes. The caller's patience may end before the answer.
+func (c *simCaller) ask(ev Event, call func(context.Context, *Supervisor) (Volume, error)) error {
+	c.sleep(time.Millisecond) // who was answered at one instant does not ask at one
+	p := c.s.process()
+	if p == nil {
+		return ErrUnavailable
+	}
+	patience := time.Duration(c.rnd.Int64N(int64(15*time.Second))) + time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	b := c.s.box
+	b.mu.Lock()
+	vol := b.vols[c.id]
+	vol.tickets++
+	w := vol.tickets
+	ev = withWaiter(ev, w)
+	vol.witness.ask(ev)
+	b.note(c.id, "is asked to %s", asked(ev))
+	b.mu.Unlock()
+
+	v, err := call(ctx, p.sup)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.note(c.id, "answers %s: %v", asked(ev), err == nil)
+	if p.view.gone() {
+		return ErrUnavailable // the connection broke
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		vol.witness.abandon(w)
+		return err
+	}
+	b.must(vol, vol.witness.answered(&vol.disk, Reply{Waiter: w, Volume: v, Err: err}, time.Now()))
+	b.must(vol, vol.witness.holds(&vol.disk))
+	return err
+}
+
+// withWaiter returns the request as one of a waiter's.
+func withWaiter(ev Event, w Waiter) Event {
+	switch ev := ev.(type) {
+	case Publish:
+		ev.Waiter = w
+		return ev
+	case Unpublish:
+		ev.Waiter = w
+		return ev
+	case Exclusive:
+		ev.Waiter = w
+		return ev
+	case Observed, Suspected, Outcome, Done, Tick:
+	}
+	return ev
+}

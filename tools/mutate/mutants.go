@@ -1,0 +1,56 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+// A mutant is a deliberate fault: in a file of actors/, what is right becomes wrong.
+type mutant struct {
+	name, file   string
+	right, wrong string // right occurs once
+}
+
+var mutants = []mutant{
+	// P1: exclusion.
+	{"drop the third-node check", "publish.go", "case len(l.Grants) >= 2:", "case len(l.Grants) >= 3:"},
+	{"let two writers have a ReadWriteOnce volume", "publish.go", "case r.access == AccessSingle:", "case r.access == AccessNone:"},
+	{"let a reader in beside a writer", "publish.go", "case l.Access != r.access:\n\t\twhy", "case l.Access == AccessNone:\n\t\twhy"},
+	{"forget the other node on unpublish", "unpublish.go", `return node == "" || g.Node == node`, "return true"},
+	{"revoke the target at the timeout", "migration.go", "l.Told = mg.entry(MigrationTimedOut)", "l.Told, l.Grants = mg.entry(MigrationTimedOut), l.Grants[:1]"},
+	{"delete what is attached", "exclusive.go", "r.op.Kind == OpDelete && n > 0", "r.op.Kind == OpDelete && n > 2"},
+
+	// P2: order.
+	{"grant while a write is unresolved", "publish.go", "if m.s.settling != nil {", "if m.s.settling != nil && m.s.settling.strays > 9 {"},
+	{"skip the settlement of a lost grant", "publish.go", "m.settleNow(m.s.rowFor(m.s.vol.Ledger), row.Ledger.Gen)", "m.forget()"},
+	{"skip the settlement of a lost operation", "exclusive.go", "m.settleLater()", "m.forget()"},
+	{"skip the rebuild barrier", "observe.go", "case first && m.now.Before(m.s.rules.Quiet):", "case first && m.now.Before(m.s.rules.Quiet) && m.s.again:"},
+	{"believe an acknowledgement without the read-back", "settle.go", "st.blind || v.shows(st.row)", "st.blind || v.Exists"},
+	{"read back before the lost write's time is over", "settle.go", "// The lost write was given up before this one was sent.\n\t\tst.due = m.over()", "st.due = m.now"},
+	{"use a generation twice", "row.go", "gen = max(gen, m.s.settling.gen)", "gen = max(gen, 1)"},
+
+	// P3: one answer.
+	{"answer OK on an unresolved revoke", "unpublish.go", `m.refuse(fmt.Errorf("revoke volume %s: the box did not acknowledge it: %w", m.s.id, unresolved(err)))`, "m.reply(m.pop(), nil)"},
+	{"answer OK on an unresolved grant", "publish.go", `m.refuse(fmt.Errorf("grant volume %s: the box did not acknowledge it: %w", m.s.id, unresolved(err)))`, "m.reply(m.pop(), nil)"},
+	{"answer an unpublish before its settlement ends", "unpublish.go", "m.hold(m.pop())", "m.reply(m.pop(), nil)"},
+	{"forget who joined", "queue.go", "leader.waiters = append(leader.waiters, r.waiters...)", "leader.waiters = append([]Waiter(nil), leader.waiters...)"},
+	{"say NotFound of what may have been created", "publish.go", "if m.s.settling != nil {", "if m.s.settling != nil && m.s.vol.Exists {"},
+
+	// P4: a restart changes nothing.
+	{"take the older attachment as the target", "migration.go", "migration{source: l.Grants[0], target: l.Grants[1]}", "migration{source: l.Grants[1], target: l.Grants[0]}"},
+	{"let a bounce that was cut short be", "observe.go", "case read.Ledger.Off:", "case read.Ledger.Off && first && m.s.again:"},
+	{"believe a box that forgot", "observe.go", "if !first && m.lost(read) {", "if !first && m.lost(read) && m.s.again {"},
+	{"drop what was observed while busy", "step.go", "m.s.again = true // what is in flight may have begun before the change\n", ""},
+	{"decide on a row that is stale", "step.go", "m.now.Sub(m.s.readAt) > m.s.rules.Fresh", "m.now.Sub(m.s.readAt) > 1000*m.s.rules.Fresh"},
+
+	// P5: one outcome per migration.
+	{"count any detach as success", "migration.go", `a.Kind, a.Reason = MigrationFailed, "target detached before source"`, "a.Kind = MigrationCompleted"},
+	{"leave the outcome out of the ledger", "unpublish.go", "l.Told = outcomeTold(before, l)", "_ = outcomeTold(before, l)"},
+	{"tell an outcome that was told", "migration.go", `m.told = strings.HasSuffix(l.Told, "."+m.target.At.String())`, `m.told = strings.HasSuffix(l.Told, "?")`},
+	{"tell nobody of a lost revoke", "unpublish.go", "m.s.settling.toTell = told", "m.s.settling.toTell = nil"},
+	{"never mind the timeout", "migration.go", "return ok && !m.now.Before(later(mg.deadline, m.s.entries.until))", "return ok && m.now.Before(later(mg.deadline, m.s.entries.until)) && m.s.look"},
+
+	// P6: fence.
+	{"use an epoch again", "row.go", "return max(TokenAt(m.now), m.s.vol.Ledger.Epoch+1, m.s.epoch+1)", "return max(m.s.vol.Ledger.Epoch, 1)"},
+	{"bounce nobody off", "unpublish.go", `return after.Fencing == FencingHost && lost != ""`, `return after.Fencing == FencingHost && lost == "never"`},
+	{"allow any host", "row.go", "l.Fencing == FencingHost && len(l.Grants) == 1", "l.Fencing == FencingHost && len(l.Grants) == 9"},
+	{"leave the export on after the last detach", "row.go", "row.Export = (len(l.Grants) > 0 || l.Fencing == FencingNone) && !l.Off", "row.Export = !l.Off"},
+}
