@@ -15,7 +15,7 @@ var mutants = []mutant{
 	{"let two writers have a ReadWriteOnce volume", "publish.go", "case r.access == AccessSingle:", "case r.access == AccessNone:"},
 	{"let a reader in beside a writer", "publish.go", "case l.Access != r.access:\n\t\twhy", "case l.Access == AccessNone:\n\t\twhy"},
 	{"forget the other node on unpublish", "unpublish.go", `return node == "" || g.Node == node`, "return true"},
-	{"revoke the target at the timeout", "migration.go", "l.Told = mg.entry(MigrationTimedOut)", "l.Told, l.Grants = mg.entry(MigrationTimedOut), l.Grants[:1]"},
+	{"revoke the target at the timeout", "verdict.go", "l.Told, l.Left = mg.entry(r.kind), \"\"", "l.Told, l.Left, l.Grants = mg.entry(r.kind), \"\", l.Grants[:1]"},
 	{"delete what is attached", "exclusive.go", "r.op.Kind == OpDelete && n > 0", "r.op.Kind == OpDelete && n > 2"},
 
 	// P2: order.
@@ -42,11 +42,15 @@ var mutants = []mutant{
 	{"decide on a row that is stale", "step.go", "m.now.Sub(m.s.readAt) > m.s.rules.Fresh", "m.now.Sub(m.s.readAt) > 1000*m.s.rules.Fresh"},
 
 	// P5: one outcome per migration.
-	{"count any detach as success", "migration.go", `a.Kind, a.Reason = MigrationFailed, "target detached before source"`, "a.Kind = MigrationCompleted"},
-	{"leave the outcome out of the ledger", "unpublish.go", "l.Told = outcomeTold(before, l)", "_ = outcomeTold(before, l)"},
+	{"count any detach as success", "migration.go", `ruling{MigrationFailed, "target detached before source", byOrder}`, `ruling{MigrationCompleted, "", byOrder}`},
+	{"leave the outcome out of the ledger", "migration.go", "after.Told = mg.entry(r.kind)\n\tif !decided", "if !decided"},
 	{"tell an outcome that was told", "migration.go", `m.told = strings.HasSuffix(l.Told, "."+m.target.At.String())`, `m.told = strings.HasSuffix(l.Told, "?")`},
 	{"tell nobody of a lost revoke", "unpublish.go", "m.s.settling.toTell = told", "m.s.settling.toTell = nil"},
-	{"never mind the timeout", "migration.go", "return ok && !m.now.Before(later(mg.deadline, m.s.entries.until))", "return ok && m.now.Before(later(mg.deadline, m.s.entries.until)) && m.s.look"},
+	{"never mind the timeout", "verdict.go", "if !ok || m.now.Before(at) {", "if !ok || m.now.Before(at) || m.s.known {"},
+
+	// P7: no data lost.
+	{"clear a grant that is wanted", "stale.go", "if ev.Err != nil {", "if ev.Err != nil && m.s.look {"},
+	{"forget the other node on stale clean-up", "stale.go", "node: m.s.confirming, lost", "node: m.s.confirming[:0], lost"},
 
 	// P6: fence.
 	{"use an epoch again", "row.go", "return max(TokenAt(m.now), m.s.vol.Ledger.Epoch+1, m.s.epoch+1)", "return max(m.s.vol.Ledger.Epoch, 1)"},
