@@ -37,7 +37,7 @@ type settlement struct {
 	strays int // read-backs that showed another row
 
 	held   []request    // unpublishes to be answered at the end
-	toTell []announcing // to be told when row is acknowledged, or found
+	toTell []announcing // to be told at the end, as far as the row shows it then
 }
 
 // settleNow begins a settlement that writes at once. gen is the highest that was sent.
@@ -148,8 +148,7 @@ func (m *machine) doneSettle(err error) {
 			return
 		}
 		st.bounce = false
-		m.tell(st.toTell)
-		st.toTell = nil
+		m.tellRepaired()
 		// The lost write was given up before this one was sent.
 		st.due = m.over()
 	case unknown(err) || errors.Is(err, ErrUnavailable):
@@ -168,6 +167,19 @@ func (m *machine) doneSettle(err error) {
 		st.bounce, st.blind, st.acked = false, true, true
 		st.due = m.over()
 	}
+}
+
+// tellRepaired tells of a repair that the box has acknowledged. What else is to be told waits for the end:
+// a lost write that lands until then undoes it, and after a crash it would be told again.
+func (m *machine) tellRepaired() {
+	st := m.s.settling
+	repaired := func(p announcing) bool { return p.a.Kind == Repaired }
+	for _, p := range st.toTell {
+		if repaired(p) {
+			m.tell([]announcing{p})
+		}
+	}
+	st.toTell = slices.DeleteFunc(st.toTell, repaired)
 }
 
 // settleAgain postpones the settlement.

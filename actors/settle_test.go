@@ -319,3 +319,26 @@ func TestAPublishOfAnUnresolvedCreateIsNotRefusedForGood(t *testing.T) {
 	st.finish()
 	st.wantReply(w, ErrNotFound)
 }
+
+// A lost write may bring back a row from before an outcome that was recorded since. If the process crashes
+// then, the outcome is found once more: so nobody is told of it before that write's time is over.
+func TestAnOutcomeIsNotToldWhileALostWriteMayUndoIt(t *testing.T) {
+	st := newStage(t, FencingEpoch)
+	st.attach(AccessShared, "node-a")
+	older := st.row
+	st.attach(AccessShared, "node-b")
+	st.row = older // the box forgot
+	st.do(Observed{})
+	st.answer() // the read
+	st.lose(0)  // the repair
+	st.unpublish("node-b", "")
+	st.finish()
+	st.wantTold(Attached, Attached, MigrationStarted, Repaired)
+	st.landLate()
+	st.wantGranted("node-a", "node-b")
+	st.restart(testRules)
+	w := st.unpublish("node-b", "")
+	st.finish()
+	st.wantReply(w, nil)
+	st.wantTold(Detached, MigrationFailed)
+}
