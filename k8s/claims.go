@@ -29,11 +29,11 @@ type ClaimsConfig struct {
 	Logger *slog.Logger
 }
 
-// Claims finds the PersistentVolumeClaim of a volume, by the claimRef of its PersistentVolume.
+// Claims finds the PersistentVolume of a volume, and by its claimRef the PersistentVolumeClaim. It keeps
+// the only cache of PersistentVolumes, which Attachments and Annotations share.
 //
-// While Run runs, all PersistentVolumes of this driver are known, whatever their names. Without it, as
-// on nodes, each look-up is one live read of the PersistentVolume that external-provisioner names
-// like the volume.
+// While Run runs, all PersistentVolumes of this driver are known, whatever their names. Without it each
+// look-up is one live read of the PersistentVolume that external-provisioner names like the volume.
 type Claims struct {
 	client   kubernetes.Interface
 	driver   string
@@ -82,22 +82,58 @@ func (c *Claims) Synced() bool { return c.informer.HasSynced() }
 // Find returns a reference to a volume's claim. It is ErrNotFound where nothing claims the volume, and
 // ErrUnavailable where that cannot be told yet.
 func (c *Claims) Find(ctx context.Context, id actors.VolumeID) (*corev1.ObjectReference, error) {
-	cached, err := c.informer.GetIndexer().ByIndex(byHandle, string(id))
-	if err != nil {
-		return nil, fmt.Errorf("look up the PersistentVolume of %s: %w: %w", id, err, actors.ErrUnavailable)
+	if pv := c.cached(id); pv != nil && pv.Spec.ClaimRef != nil {
+		return claimOf(pv), nil
 	}
+	return c.read(ctx, id)
+}
+
+// cached returns the PersistentVolume of a volume as far as the cache knows, or nil. A volume that was
+// handed over by hand may have several: the one in use counts, then one that a claim has had.
+func (c *Claims) cached(id actors.VolumeID) *corev1.PersistentVolume {
 	var found *corev1.PersistentVolume
-	for _, object := range cached {
-		pv, ok := object.(*corev1.PersistentVolume)
-		// A volume that was handed over by hand may have two; the one in use counts.
-		if ok && pv.Spec.ClaimRef != nil && (found == nil || pv.Status.Phase == corev1.VolumeBound) {
+	for _, pv := range c.allCached(id) {
+		if found == nil || rank(pv) > rank(found) {
 			found = pv
 		}
 	}
-	if found != nil {
-		return claimOf(found), nil
+	return found
+}
+
+func rank(pv *corev1.PersistentVolume) int {
+	switch {
+	case pv.Spec.ClaimRef == nil:
+		return 0
+	case pv.Status.Phase == corev1.VolumeBound:
+		return 2
 	}
-	return c.read(ctx, id)
+	return 1
+}
+
+// allCached returns every PersistentVolume of a volume that the cache knows.
+func (c *Claims) allCached(id actors.VolumeID) []*corev1.PersistentVolume {
+	objects, err := c.informer.GetIndexer().ByIndex(byHandle, string(id))
+	if err != nil {
+		return nil // there is that index
+	}
+	var pvs []*corev1.PersistentVolume
+	for _, object := range objects {
+		if pv, ok := object.(*corev1.PersistentVolume); ok {
+			pvs = append(pvs, pv)
+		}
+	}
+	return pvs
+}
+
+// named returns the PersistentVolume of that name, or nil where the cache has not seen it. Of another
+// driver's it knows the name alone.
+func (c *Claims) named(name string) *corev1.PersistentVolume {
+	object, _, err := c.informer.GetStore().GetByKey(name)
+	pv, ok := object.(*corev1.PersistentVolume)
+	if err != nil || !ok {
+		return nil
+	}
+	return pv
 }
 
 // read looks for the claim behind the cache.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 
@@ -39,7 +40,8 @@ type EventsConfig struct {
 	Logger *slog.Logger
 }
 
-// Events posts what happens to volumes as events on their claims, where people look. One goroutine
+// Events posts what happens to volumes as events on their claims, where people look, and on
+// VolumeAttachments what is wrong with those. One goroutine
 // posts them in the order in which they came. Like every recorder of events it counts repeated ones
 // up instead of posting them again, and stops a source that posts far too many.
 type Events struct {
@@ -54,8 +56,9 @@ var _ actors.Announcer = (*Events)(nil)
 type note struct {
 	message
 	volume  actors.VolumeID
+	about   *corev1.ObjectReference // nil: the volume's claim
 	at      time.Time
-	counted *record.EventCorrelateResult // nil until the claim is found
+	counted *record.EventCorrelateResult // nil until it is known what the event is about
 }
 
 // An event is tried again for about as long as an API server takes to be replaced.
@@ -128,6 +131,11 @@ func (e *Events) Report(reason string, id actors.VolumeID, node actors.NodeID, t
 	e.enqueue(note{message: reported(reason, id, node, text), volume: id, at: time.Now()})
 }
 
+// tellAbout tells of trouble with an object that need not belong to a volume. It does not block.
+func (e *Events) tellAbout(object *corev1.ObjectReference, reason, text string) {
+	e.enqueue(note{message: message{reason: reason, warning: true, text: text}, about: object, at: time.Now()})
+}
+
 func (e *Events) enqueue(n note) {
 	select {
 	case e.queue <- n:
@@ -185,14 +193,17 @@ func (e *Events) tell(ctx context.Context, n note) {
 // try goes one step further with an event than the try before got.
 func (e *Events) try(ctx context.Context, n *note) error {
 	if n.counted == nil {
-		claim, err := e.config.Claims.Find(ctx, n.volume)
+		about, err := n.about, error(nil)
+		if about == nil {
+			about, err = e.config.Claims.Find(ctx, n.volume)
+		}
 		switch {
 		case errors.Is(err, actors.ErrNotFound):
 			return &dropError{cause: "no_claim", err: err}
 		case err != nil:
 			return err
 		}
-		if n.counted, err = e.post.count(*n, claim); err != nil {
+		if n.counted, err = e.post.count(*n, about); err != nil {
 			return err
 		}
 	}

@@ -90,17 +90,32 @@ func (n *Nodes) Lost(ctx context.Context, id actors.VolumeID, node actors.NodeID
 	object, err := n.client.CoreV1().Nodes().Get(ctx, string(node), metav1.GetOptions{})
 	switch {
 	case gone(err):
-		return "node object is gone"
+		return nodeGone
 	case err != nil:
 		return fmt.Sprintf("node could not be read: %.160s", err)
-	case outOfService(object):
-		return "node has the taint " + corev1.TaintNodeOutOfService
-	case !ready(object):
-		return "node is not ready"
-	case slices.Contains(object.Status.VolumesInUse, inUseName(id, n.driver)):
+	case unwell(object) == "" && uses(object, id, n.driver):
 		return "node lists the volume in use"
 	}
+	return unwell(object)
+}
+
+const nodeGone = "node object is gone"
+
+// unwell says why a node's word that it let a volume go may be missing or old. It is empty where the
+// node is well.
+func unwell(node *corev1.Node) string {
+	switch {
+	case outOfService(node):
+		return "node has the taint " + corev1.TaintNodeOutOfService
+	case !ready(node):
+		return "node is not ready"
+	}
 	return ""
+}
+
+// uses reports whether the kubelet lists the volume in use. It does so before it mounts it.
+func uses(node *corev1.Node, id actors.VolumeID, driver string) bool {
+	return slices.Contains(node.Status.VolumesInUse, inUseName(id, driver))
 }
 
 func outOfService(node *corev1.Node) bool {

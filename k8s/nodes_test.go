@@ -142,10 +142,10 @@ func TestLost(t *testing.T) {
 	})
 }
 
-// Whatever the API server fails with: no grant, no claim that the node let go, and never NotFound.
-func TestNodesFailClosed(t *testing.T) {
+// troubles are the ways in which the API server fails to answer.
+func troubles() map[string]error {
 	resource := storagev1.Resource("volumeattachments")
-	for name, failure := range map[string]error{
+	return map[string]error{
 		"transport":   errors.New("connection refused"),
 		"forbidden":   apierrors.NewForbidden(resource, "x", errors.New("rbac")),
 		"unavailable": apierrors.NewServiceUnavailable("starting"),
@@ -155,7 +155,12 @@ func TestNodesFailClosed(t *testing.T) {
 			Reason: metav1.StatusReasonNotFound, Code: 404,
 			Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: metav1.CauseTypeUnexpectedServerResponse}}},
 		}},
-	} {
+	}
+}
+
+// Whatever the API server fails with: no grant, no claim that the node let go, and never NotFound.
+func TestNodesFailClosed(t *testing.T) {
+	for name, failure := range troubles() {
 		for _, kind := range []string{"nodes", "volumeattachments"} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				client := fake.NewClientset(node(nil), attachment(nil))

@@ -4,6 +4,7 @@
 package k8s
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 // maxText bounds what an event says, in bytes.
 const maxText = 1024
 
-var errRepeated = errors.New("its claim gets too many events")
+var errRepeated = errors.New("its object gets too many events")
 
 // A poster makes events and writes them. client-go's recorder is not used for that, only what stands
 // behind it: it drops events without telling, and cannot be waited for. It is used by one goroutine.
@@ -35,20 +36,21 @@ type poster struct {
 	last       int64 // in the name of the latest event
 }
 
-// count makes an event about a claim, or finds that it is one more of an earlier event.
-func (p *poster) count(n note, claim *corev1.ObjectReference) (*record.EventCorrelateResult, error) {
+// count makes an event about an object, or finds that it is one more of an earlier event. The events of
+// objects without a namespace stand in the default one.
+func (p *poster) count(n note, about *corev1.ObjectReference) (*record.EventCorrelateResult, error) {
 	now := time.Now()
 	if n.at.IsZero() {
 		n.at = now
 	}
-	// Two events on one claim must not have one name.
+	// Two events on one object must not have one name.
 	p.last = max(p.last+1, now.UnixNano())
 	result, err := p.correlator.EventCorrelate(&corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:      util.GenerateEventName(claim.Name, p.last),
-			Namespace: claim.Namespace,
+			Name:      util.GenerateEventName(about.Name, p.last),
+			Namespace: cmp.Or(about.Namespace, metav1.NamespaceDefault),
 		},
-		InvolvedObject:      *claim,
+		InvolvedObject:      *about,
 		Reason:              n.reason,
 		Message:             strings.ToValidUTF8(n.text[:min(len(n.text), maxText)], ""),
 		Type:                n.kind(),
