@@ -4,6 +4,7 @@
 package k8s
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -40,8 +41,12 @@ func served(t *testing.T, handler http.HandlerFunc) kubernetes.Interface {
 	return client
 }
 
-// hung takes requests and answers none.
-func hung(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+// hung takes requests and answers none. A server sees that its client is gone when it has read all of a
+// request.
+func hung(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // whatever there is of it
+	<-r.Context().Done()
+}
 
 // pv returns a bound PersistentVolume of this driver.
 func pv(name string, handle actors.VolumeID, claim string) *corev1.PersistentVolume {
