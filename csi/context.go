@@ -41,3 +41,9 @@ const (
 	accessReadWrite = "rw"
 	accessReadOnly  = "ro"
 )
+
+// The keys that are looked for in Kubernetes' objects, too.
+const (
+	NQNKey     = publishNQN // in VolumeAttachment.status.attachmentMetadata
+	TimeoutKey = keyTimeout // in PersistentVolume.spec.csi.volumeAttributes; seconds
+)

@@ -80,6 +80,9 @@ func (n *Nodes) Check(ctx context.Context, id actors.VolumeID, node actors.NodeI
 		return "", fmt.Errorf("VolumeAttachment %s is for driver %.63q and node %.63q, which is not what its name says: %w",
 			name, attachment.Spec.Attacher, attachment.Spec.NodeName, actors.ErrPrecondition)
 	}
+	if n.nqnKey == "" {
+		return "", nil
+	}
 	return attachment.Status.AttachmentMetadata[n.nqnKey], nil
 }
 

@@ -111,6 +111,39 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What the node was told before it was forgotten stands in the VolumeAttachment.
+func TestCheckTellsTheNQN(t *testing.T) {
+	const nqn = "nqn.2000-02.com.mikrotik:pvc-3b3a5c0e-6f0c-4b62-9f5e-0d0c1a7d9a11.k3x"
+	told := func(metadata map[string]string) *storagev1.VolumeAttachment {
+		return attachment(func(a *storagev1.VolumeAttachment) { a.Status.AttachmentMetadata = metadata })
+	}
+	leaving := told(map[string]string{"nvme_nqn": nqn})
+	leaving.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	for _, c := range []struct {
+		name string
+		key  string
+		va   *storagev1.VolumeAttachment
+		want string
+	}{
+		{"told", "nvme_nqn", told(map[string]string{"nvme_port": "4420", "nvme_nqn": nqn}), nqn},
+		{"told nothing yet", "nvme_nqn", told(nil), ""},
+		{"told something else", "nvme_nqn", told(map[string]string{"nvme_port": "4420"}), ""},
+		{"nobody asks", "", told(map[string]string{"": "x", "nvme_nqn": nqn}), ""},
+		{"fenced", "nvme_nqn", leaving, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			nodes, err := NewNodes(NodesConfig{Client: fake.NewClientset(node(nil), c.va), Driver: driver, NQNKey: c.key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := nodes.Check(t.Context(), volume, worker)
+			if got != c.want || (err == nil) != (c.va != leaving) {
+				t.Errorf("Check = %q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
 func TestLost(t *testing.T) {
 	ready := func(status corev1.ConditionStatus) func(*corev1.Node) {
 		return func(n *corev1.Node) { n.Status.Conditions[1].Status = status }

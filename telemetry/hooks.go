@@ -21,13 +21,14 @@ var (
 	joinable         = []string{"publish", "unpublish", "create", "delete", "expand", "snapshot"}
 	mountOperations  = []string{"mount", "unmount"}
 	dropCauses       = []string{"queue_full", "no_claim", "rejected", "unavailable", "repeated"}
+	annotationCauses = []string{"no_volume", "rejected", "unavailable"}
 	// What reconciliation may do: clear an attachment that nobody has, take over a volume of the older
 	// driver, write a row anew that the box lost or an interrupted bounce left off, leave a volume alone.
 	reconcileActions = []string{"clear_stale", "adopt", "repair", "hold"}
 	eventReasons     = []string{
 		"VolumeAttached", "VolumeDetached", "AttachmentConflict", "StaleAttachmentCleared",
 		"MigrationStarted", "MigrationCompleted", "MigrationFailed",
-		"MountFailure", "RecoveryFailed", "StaleMountDetected", "ConnectionFailure",
+		"MountFailure", "RecoveryFailed", "StaleMountDetected", "ConnectionFailure", "AttachmentIgnored",
 	}
 )
 
@@ -244,4 +245,10 @@ func (t *Telemetry) EventPosted(reason string) {
 // claims the volume, "rejected" or "unavailable" by the API server, "repeated" too often.
 func (t *Telemetry) EventDropped(cause string) {
 	t.metrics.events.dropped.WithLabelValues(oneOf(dropCauses, cause)).Inc()
+}
+
+// AnnotationDropped counts a PersistentVolume that was not annotated: "no_volume" where there is none of
+// the volume, "rejected" or "unavailable" by the API server.
+func (t *Telemetry) AnnotationDropped(cause string) {
+	t.metrics.events.annotations.WithLabelValues(oneOf(annotationCauses, cause)).Inc()
 }

@@ -207,10 +207,11 @@ func newNodeMetrics(f promauto.Factory) nodeMetrics {
 	return m
 }
 
-// eventMetrics count Kubernetes events.
+// eventMetrics count Kubernetes events, and annotations that are for people likewise.
 type eventMetrics struct {
-	posted  *prometheus.CounterVec // reason
-	dropped *prometheus.CounterVec // cause
+	posted      *prometheus.CounterVec // reason
+	dropped     *prometheus.CounterVec // cause
+	annotations *prometheus.CounterVec // cause
 }
 
 func newEventMetrics(f promauto.Factory) eventMetrics {
@@ -219,6 +220,8 @@ func newEventMetrics(f promauto.Factory) eventMetrics {
 			"reason", eventReasons...),
 		dropped: counters(f, EventsDroppedTotal, "Kubernetes events that were not posted.",
 			"cause", dropCauses...),
+		annotations: counters(f, AnnotationsDropped, "Annotations of PersistentVolumes that were not written.",
+			"cause", annotationCauses...),
 	}
 }
 

@@ -116,6 +116,8 @@ func callAll(tel *Telemetry) {
 	tel.EventPosted("Invented")
 	tel.EventDropped("queue_full")
 	tel.EventDropped("invented")
+	tel.AnnotationDropped("no_volume")
+	tel.AnnotationDropped("invented")
 }
 
 // One page with everything on it: names, labels, buckets and helps are what dashboards rely on.
@@ -221,6 +223,7 @@ func TestLabelsAreBounded(t *testing.T) {
 		tel.Mount(made, nil)
 		tel.EventPosted(made)
 		tel.EventDropped(made)
+		tel.AnnotationDropped(made)
 	}
 	families, err := tel.registry.Gather()
 	if err != nil {

@@ -51,6 +51,7 @@ const (
 	RequestsTotal      = "rds_csi_grpc_requests_total"            // method, code
 	RequestSeconds     = "rds_csi_grpc_request_duration_seconds"  // histogram: method
 	EventsDroppedTotal = "rds_csi_events_dropped_total"           // cause
+	AnnotationsDropped = "rds_csi_annotations_dropped_total"      // cause
 	SpansTotal         = "rds_csi_trace_spans_total"              // status
 )
 
@@ -68,6 +69,7 @@ func Names() []string {
 
 		BuildInfo, Leader, Actors, QuarantinedVolumes, UnresolvedVolumes, StaleHeld,
 		QueueDepth, QueueDepthMax, QueueOldestSeconds, MailboxWaitSeconds, JoinedTotal, PanicsTotal,
-		CommandSeconds, Sessions, SessionWaitSeconds, SessionsFullTotal, RequestsTotal, RequestSeconds, EventsDroppedTotal, SpansTotal,
+		CommandSeconds, Sessions, SessionWaitSeconds, SessionsFullTotal, RequestsTotal, RequestSeconds, EventsDroppedTotal,
+		AnnotationsDropped, SpansTotal,
 	}
 }

@@ -108,7 +108,7 @@ func (st *demoStage) start(ctx context.Context, opts demoOptions) error {
 		boxAddress: "127.0.0.1", nvmeAddress: st.nvme, volumePath: "/" + demoPool, commandTimeout: 5 * time.Second,
 		http: "127.0.0.1:0", otlp: opts.otlp, processors: []sdktrace.SpanProcessor{st.recorder}, logger: opts.logger,
 		surroundings: func(*telemetry.Telemetry) (surroundings, error) {
-			return surroundings{nodes: st.nodes, events: &st.told}, nil
+			return surroundings{nodes: st.nodes, announcers: []actors.Announcer{&st.told}}, nil
 		},
 	})
 	if err != nil {

@@ -43,11 +43,11 @@ type driverConfig struct {
 
 // Surroundings are what a controller knows of the cluster.
 type surroundings struct {
-	nodes  actors.Nodes
-	events actors.Announcer              // nil: nobody posts events
-	lease  *k8s.Lease                    // nil: this is the only controller
-	synced func() bool                   // the caches are filled; nil: there are none
-	tasks  []func(context.Context) error // what must run for the others to work
+	nodes      actors.Nodes
+	announcers []actors.Announcer            // who tells people in the cluster
+	lease      *k8s.Lease                    // nil: this is the only controller
+	synced     func() bool                   // the caches are filled; nil: there are none
+	tasks      []func(context.Context) error // what must run for the others to work
 }
 
 // A driver is a controller: the box, the supervisor of all volumes, and the CSI services around it.
@@ -146,8 +146,8 @@ func (d *driver) newSupervisor() (*actors.Supervisor, error) {
 // Announce tells the metrics, and the cluster where there is one.
 func (d *driver) Announce(a actors.Announcement) {
 	d.tel.Announce(a)
-	if d.around.events != nil {
-		d.around.events.Announce(a)
+	for _, announcer := range d.around.announcers {
+		announcer.Announce(a)
 	}
 }
 

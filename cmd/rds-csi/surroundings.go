@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/csi"
 	"github.com/rds-csi/rds-csi/k8s"
 	"github.com/rds-csi/rds-csi/telemetry"
 )
@@ -86,7 +87,7 @@ func (f *controllerFlags) inKubernetes(client kubernetes.Interface, namespace st
 	if err != nil {
 		return surroundings{}, err
 	}
-	nodes, err := k8s.NewNodes(k8s.NodesConfig{Client: client, Driver: f.driverName})
+	nodes, err := k8s.NewNodes(k8s.NodesConfig{Client: client, Driver: f.driverName, NQNKey: csi.NQNKey})
 	if err != nil {
 		return surroundings{}, err
 	}
@@ -101,9 +102,22 @@ func (f *controllerFlags) inKubernetes(client kubernetes.Interface, namespace st
 	if err != nil {
 		return surroundings{}, err
 	}
+	attachments, err := k8s.NewAttachments(k8s.AttachmentsConfig{
+		Client: client, Claims: claims, Driver: f.driverName, TimeoutKey: csi.TimeoutKey, Events: events, Logger: logger,
+	})
+	if err != nil {
+		return surroundings{}, err
+	}
+	annotations, err := k8s.NewAnnotations(k8s.AnnotationsConfig{
+		Client: client, Claims: claims, Driver: f.driverName, Attached: attachments.Attached, Logger: logger,
+		Dropped: tel.AnnotationDropped,
+	})
+	if err != nil {
+		return surroundings{}, err
+	}
 	return surroundings{
-		nodes: nodes, events: events, lease: lease, synced: claims.Synced,
-		tasks: []func(context.Context) error{claims.Run, events.Run},
+		nodes: nodes, announcers: []actors.Announcer{events, annotations}, lease: lease, synced: attachments.Synced,
+		tasks: []func(context.Context) error{claims.Run, attachments.Run, events.Run, annotations.Run},
 	}, nil
 }
 

@@ -1,0 +1,69 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/telemetry"
+)
+
+// In a cluster the actors learn what a node was told, by the key under which it was told; and everything that
+// has to run does, until the end.
+func TestSurroundingsInKubernetes(t *testing.T) {
+	const (
+		id   = actors.VolumeID("pvc-3b3a5c0e-6f0c-4b62-9f5e-0d0c1a7d9a11")
+		node = "worker-1"
+		nqn  = "nqn.2000-02.com.mikrotik:" + string(id) + ".k3x"
+	)
+	f := controllerFlags{commonFlags: commonFlags{driverName: "rds.csi.srvlab.io"}}
+	name := fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(id)+f.driverName+node)))
+	client := fake.NewClientset(
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}},
+		&storagev1.VolumeAttachment{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       storagev1.VolumeAttachmentSpec{Attacher: f.driverName, NodeName: node},
+			Status:     storagev1.VolumeAttachmentStatus{Attached: true, AttachmentMetadata: map[string]string{"nvme_nqn": nqn}},
+		},
+	)
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Component: telemetry.Controller, Driver: f.driverName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tel.Shutdown(context.WithoutCancel(t.Context())) }()
+	around, err := f.inKubernetes(client, "", tel, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := around.nodes.Check(t.Context(), id, node); err != nil || got != nqn {
+		t.Errorf("Check = %q, %v, want %q", got, err, nqn)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, len(around.tasks))
+	for _, task := range around.tasks {
+		go func() { done <- task(ctx) }()
+	}
+	for _, announcer := range around.announcers {
+		announcer.Announce(actors.Announcement{Kind: actors.Attached, Volume: id, Node: node})
+	}
+	cancel()
+	for range around.tasks {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if len(around.announcers) != 2 {
+		t.Errorf("%d tell people, want events and annotations", len(around.announcers))
+	}
+}
