@@ -241,16 +241,6 @@ func inline(csiDriver string, handle actors.VolumeID) func(*storagev1.VolumeAtta
 	}
 }
 
-// nodeNamed returns a well node of that name, after it was changed.
-func nodeNamed(name actors.NodeID, change func(*corev1.Node)) *corev1.Node {
-	return node(func(n *corev1.Node) {
-		n.Name = string(name)
-		if change != nil {
-			change(n)
-		}
-	})
-}
-
 // disk returns a volume's PersistentVolume as external-provisioner makes it, after it was changed.
 func disk(id actors.VolumeID, changes ...func(*corev1.PersistentVolume)) *corev1.PersistentVolume {
 	p := pv(string(id), id, "disk")

@@ -335,6 +335,7 @@ func BenchmarkWanted(b *testing.B) {
 		}
 	}
 	cancel()
-	<-done
-	<-done
+	if err := errors.Join(<-done, <-done); err != nil {
+		b.Error(err)
+	}
 }
