@@ -99,6 +99,15 @@ func TestListingOutlivesItsReaders(t *testing.T) {
 		wantAnswers(t, context.Canceled.Error(), follower)
 		wantAnswers(t, "3", running)
 		wantAnswers(t, "4", leader)
+
+		hasty, cancel = context.WithCancel(t.Context())
+		running = l.ask(t.Context())
+		leader, follower = l.ask(hasty), l.ask(t.Context())
+		wantAnswers(t, "5", running)
+		synctest.Wait() // the leader reads
+		cancel()
+		wantAnswers(t, context.Canceled.Error(), leader)
+		wantAnswers(t, "7", follower)
 	})
 }
 
