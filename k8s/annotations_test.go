@@ -129,6 +129,7 @@ func TestAnnotationsCoalesce(t *testing.T) {
 		for i := range 100 {
 			annotations.Announce(announcement(actors.Attached, worker, i))
 			annotations.Announce(announcement(actors.Detached, worker, i))
+			synctest.Wait() // the writer could have written
 		}
 		annotations.Announce(announcement(actors.Attached, worker2, 7))
 		c.settle()
