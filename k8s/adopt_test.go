@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -174,6 +175,17 @@ func TestAdoptGrants(t *testing.T) {
 				}
 			}, test.objects...)
 		})
+	}
+}
+
+// A restart must find the same source and the same target.
+func TestGrantsOfOneSecondAreInTheOrderOfNames(t *testing.T) {
+	a, b := *attach(volume, worker2, named("a")), *attach(volume, worker, named("b"))
+	want := []actors.Grant{granted(worker2, 0), granted(worker, 0)}
+	for _, order := range [][]storagev1.VolumeAttachment{{a, b}, {b, a}} {
+		if got := grantsOf(order); !reflect.DeepEqual(got, want) {
+			t.Errorf("grants are %+v, want %+v", got, want)
+		}
 	}
 }
 

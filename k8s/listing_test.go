@@ -126,7 +126,7 @@ func TestListingFailsForAll(t *testing.T) {
 // A new driver adopts what an older one left, all at once.
 func TestAdoptionsShareLists(t *testing.T) {
 	const volumes = 20
-	objects := []runtime.Object{disk(volume, shared), attach(volume, worker)}
+	objects := []runtime.Object{disk(volume, shared), attach(volume2, worker2), attach(volume, worker)}
 	inCluster(t, func(c *cluster) {
 		hold := make(chan struct{})
 		read := c.attachments.listing.read
