@@ -25,6 +25,8 @@
 //	coordination.k8s.io  leases                      create                    Lease, in one namespace
 //	coordination.k8s.io  leases (rds.csi.srvlab.io)  get, update               Lease, by its name
 //
+// Package kubevirt, below this one, has its own.
+//
 // # Concurrency
 //
 // All methods may be called from many goroutines, except each Run, which is called once. The Announce
