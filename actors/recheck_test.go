@@ -103,7 +103,7 @@ func TestLeftoversAreClearedByThemselves(t *testing.T) {
 
 		h.Recheck()
 		time.Sleep(time.Second)
-		if got, want := o.take(), []string{"wanted", "stale node-a", "migration from node-a to node-b"}; !slices.Equal(got, want) {
+		if got, want := o.take(), []string{"wanted", "migration from node-a to node-b", "stale node-a", "migration from node-a to node-b"}; !slices.Equal(got, want) {
 			t.Fatalf("asked %v, want %v", got, want)
 		}
 		if l := h.box.row(testVolume).Ledger; l.Granted("node-a") || !l.Granted("node-b") {

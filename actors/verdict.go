@@ -92,8 +92,9 @@ func (s State) begun(mg migration) time.Time {
 func (s State) attend() (time.Time, bool) {
 	if mg, ok := s.open(); ok {
 		at, limited := s.deadline(mg)
-		if !limited {
-			at = s.word.asked.Add(verdictLook)
+		look := s.word.asked.Add(verdictLook)
+		if !limited || s.rules.Orchestrated && !s.word.about(mg) && look.Before(at) {
+			at = look // KubeVirt may set another deadline
 		}
 		return later(at, later(s.entries.until, s.asking.until)), true
 	}

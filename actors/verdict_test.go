@@ -180,8 +180,7 @@ func TestAWriteInDoubtLeavesTheOutcomePending(t *testing.T) {
 	st := newOrchestratedStage(t, FencingHost)
 	st.attach(AccessShared, "node-a")
 	st.publish("node-b", AccessShared)
-	st.answer() // admitted
-	st.answer()
+	st.finish()
 	st.told = nil
 	st.cluster.migration = said(VerdictOpen)
 	w := st.unpublish("node-a", "")
@@ -216,8 +215,10 @@ func TestKubeVirtSetsTheDeadline(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			st := migrating(t)
+			st := newOrchestratedStage(t, FencingEpoch)
 			st.cluster.migration, st.cluster.silence = tt.word, tt.err
+			st.attach(AccessShared, "node-a", "node-b")
+			st.told = nil
 			st.sleep(4 * time.Hour)
 			if tt.want.IsZero() {
 				st.wantTold()
@@ -249,6 +250,19 @@ func TestAnEarlierDeadlineArrives(t *testing.T) {
 	st.wantTold(MigrationTimedOut)
 }
 
+// TestANewLeaderLearnsTheDeadline: what KubeVirt said by itself, it said to another process.
+func TestANewLeaderLearnsTheDeadline(t *testing.T) {
+	st := migrating(t)
+	st.restart(st.s.rules)
+	begun := st.now
+	st.cluster.migration = said(VerdictOpen, func(m *Migration) { m.Started, m.Limit = begun, 100*time.Second })
+	st.do(Observed{})
+	st.sleep(10 * time.Minute)
+	if a := st.outcomeTold(); !a.At.Equal(begun.Add(100 * time.Second)) {
+		t.Fatalf("told at %v, want %v", a.At, begun.Add(100*time.Second))
+	}
+}
+
 func TestWordsOfAnotherMigrationAreIgnored(t *testing.T) {
 	st := migrating(t)
 	st.cluster.silence = errAway
@@ -267,9 +281,9 @@ func TestTheWordOfAnEarlierMigrationIsForgotten(t *testing.T) {
 	st.unpublish("node-b", "")
 	st.finish()
 	st.wantTold(Detached, MigrationFailed)
+	st.cluster.silence = errAway
 	st.attach(AccessShared, "node-b")
 	st.told = nil
-	st.cluster.silence = errAway
 	st.unpublish("node-a", "")
 	st.sleep(2 * time.Minute)
 	if a := st.outcomeTold(); a.Kind != MigrationCompleted {

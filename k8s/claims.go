@@ -42,7 +42,11 @@ type Claims struct {
 	running  atomic.Bool
 }
 
-const byHandle = "handle" // index: spec.csi.volumeHandle of this driver's PersistentVolumes
+// The indexes of this driver's PersistentVolumes.
+const (
+	byHandle = "handle" // spec.csi.volumeHandle
+	byClaim  = "claim"  // spec.claimRef, as namespace/name
+)
 
 // NewClaims returns the claims of a driver's volumes. It is ErrInvalid where the Config is.
 func NewClaims(config ClaimsConfig) (*Claims, error) {
@@ -56,7 +60,7 @@ func NewClaims(config ClaimsConfig) (*Claims, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Claims{client: config.Client, driver: config.Driver, timeout: config.Timeout}
-	c.informer = coreinformers.NewPersistentVolumeInformer(config.Client, 0, cache.Indexers{byHandle: c.index})
+	c.informer = coreinformers.NewPersistentVolumeInformer(config.Client, 0, cache.Indexers{byHandle: c.index, byClaim: c.indexClaim})
 	if err := c.informer.SetTransform(c.trim); err != nil {
 		return nil, fmt.Errorf("trim cached PersistentVolumes: %w", err)
 	}
@@ -86,6 +90,21 @@ func (c *Claims) Find(ctx context.Context, id actors.VolumeID) (*corev1.ObjectRe
 		return claimOf(pv), nil
 	}
 	return c.read(ctx, id)
+}
+
+// Volumes returns the volumes that a claim is bound to, or has reserved, as far as the cache knows.
+func (c *Claims) Volumes(namespace, claim string) []actors.VolumeID {
+	objects, err := c.informer.GetIndexer().ByIndex(byClaim, namespace+"/"+claim)
+	if err != nil {
+		return nil // there is that index
+	}
+	var ids []actors.VolumeID
+	for _, object := range objects {
+		if pv, ok := object.(*corev1.PersistentVolume); ok {
+			ids = append(ids, actors.VolumeID(c.handle(pv)))
+		}
+	}
+	return ids
 }
 
 // cached returns the PersistentVolume of a volume as far as the cache knows, or nil. A volume that was
@@ -165,6 +184,13 @@ func (c *Claims) index(object any) ([]string, error) {
 		if handle := c.handle(pv); handle != "" {
 			return []string{handle}, nil
 		}
+	}
+	return nil, nil
+}
+
+func (c *Claims) indexClaim(object any) ([]string, error) {
+	if pv, ok := object.(*corev1.PersistentVolume); ok && c.handle(pv) != "" && pv.Spec.ClaimRef != nil {
+		return []string{pv.Spec.ClaimRef.Namespace + "/" + pv.Spec.ClaimRef.Name}, nil
 	}
 	return nil, nil
 }

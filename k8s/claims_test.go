@@ -6,6 +6,7 @@ package k8s
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,6 +63,14 @@ func TestClaimsByHandle(t *testing.T) {
 		if *got != want {
 			t.Fatalf("Find = %+v, want %+v", *got, want)
 		}
+	}
+	for claim, want := range map[string][]actors.VolumeID{"disk": {volume}, "old": {volume}, "others": nil, "nfs": nil, "nothing": nil} {
+		if got := claims.Volumes("vms", claim); !slices.Equal(got, want) {
+			t.Errorf("claim %s has volumes %v, want %v", claim, got, want)
+		}
+	}
+	if got := claims.Volumes("other", "disk"); got != nil {
+		t.Errorf("a claim of another namespace has volumes %v", got)
 	}
 	for _, object := range claims.informer.GetIndexer().List() {
 		pv, ok := object.(*corev1.PersistentVolume)

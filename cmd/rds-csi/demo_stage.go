@@ -107,7 +107,7 @@ func (st *demoStage) start(ctx context.Context, opts demoOptions) error {
 		box:        demoBox(st.box, opts.transport),
 		boxAddress: "127.0.0.1", nvmeAddress: st.nvme, volumePath: "/" + demoPool, commandTimeout: 5 * time.Second,
 		http: "127.0.0.1:0", otlp: opts.otlp, processors: []sdktrace.SpanProcessor{st.recorder}, logger: opts.logger,
-		surroundings: func(*telemetry.Telemetry) (surroundings, error) {
+		surroundings: func(*telemetry.Telemetry, observer) (surroundings, error) {
 			return surroundings{nodes: st.nodes, announcers: []actors.Announcer{&st.told}}, nil
 		},
 	})

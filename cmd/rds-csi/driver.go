@@ -33,7 +33,7 @@ type driverConfig struct {
 	volumePath     string
 	commandTimeout time.Duration
 
-	surroundings func(*telemetry.Telemetry) (surroundings, error)
+	surroundings makeSurroundings
 
 	http       string
 	otlp       string
@@ -41,13 +41,18 @@ type driverConfig struct {
 	logger     *slog.Logger
 }
 
+// makeSurroundings makes the surroundings of a controller, which is told of what they see while their tasks
+// run.
+type makeSurroundings func(*telemetry.Telemetry, observer) (surroundings, error)
+
 // Surroundings are what a controller knows of the cluster.
 type surroundings struct {
-	nodes      actors.Nodes
-	announcers []actors.Announcer            // who tells people in the cluster
-	lease      *k8s.Lease                    // nil: this is the only controller
-	synced     func() bool                   // the caches are filled; nil: there are none
-	tasks      []func(context.Context) error // what must run for the others to work
+	orchestrator actors.Orchestrator // nil: the ledger alone decides
+	nodes        actors.Nodes
+	announcers   []actors.Announcer            // who tells people in the cluster
+	lease        *k8s.Lease                    // nil: this is the only controller
+	synced       func() bool                   // the caches are filled; nil: there are none
+	tasks        []func(context.Context) error // what must run for the others to work
 }
 
 // A driver is a controller: the box, the supervisor of all volumes, and the CSI services around it.
@@ -72,7 +77,7 @@ func newDriver(ctx context.Context, cfg driverConfig) (_ *driver, err error) {
 	if d.tel, err = d.newTelemetry(ctx); err != nil {
 		return nil, err
 	}
-	if d.around, err = cfg.surroundings(d.tel); err != nil {
+	if d.around, err = cfg.surroundings(d.tel, d); err != nil {
 		return nil, err
 	}
 	if d.box, err = d.newBox(); err != nil {
@@ -133,7 +138,7 @@ func (d *driver) newBox() (*rds.Box, error) {
 
 func (d *driver) newSupervisor() (*actors.Supervisor, error) {
 	return actors.New(actors.Config{
-		Box: d.box, Nodes: d.around.nodes, Cluster: d.cfg.cluster,
+		Box: d.box, Nodes: d.around.nodes, Orchestrator: d.around.orchestrator, Cluster: d.cfg.cluster,
 		CommandTimeout: d.cfg.commandTimeout, Quiet: d.cfg.commandTimeout,
 		Announcer: d, Logger: d.cfg.logger, Tracer: d.tel.Tracer("actors"),
 		Hooks: actors.Hooks{
@@ -184,6 +189,16 @@ func (d *driver) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Recheck implements observer.
+func (d *driver) Recheck() {
+	if d.sup != nil {
+		d.sup.Recheck()
+	}
+}
+
+// Outcome implements observer.
+func (d *driver) Outcome(id actors.VolumeID, m actors.Migration) { d.sup.Outcome(id, m) }
 
 // lead decides over volumes while nobody else does.
 func (d *driver) lead(ctx context.Context) error {

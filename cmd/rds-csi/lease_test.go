@@ -56,7 +56,7 @@ func startRival(t *testing.T, box string, client kubernetes.Interface, name stri
 			VolumePaths: []string{"/raid10"}, CommandTimeout: time.Second,
 		},
 		boxAddress: "127.0.0.1", nvmeAddress: "127.0.0.1", volumePath: "/raid10", commandTimeout: time.Second,
-		surroundings: func(*telemetry.Telemetry) (surroundings, error) {
+		surroundings: func(*telemetry.Telemetry, observer) (surroundings, error) {
 			return surroundings{nodes: nodes, lease: lease}, nil
 		},
 		http: "127.0.0.1:0", logger: slog.New(slog.DiscardHandler),

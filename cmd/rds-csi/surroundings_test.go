@@ -13,11 +13,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/telemetry"
 )
+
+// noKubeVirt returns a client of a cluster that has no KubeVirt.
+func noKubeVirt() dynamic.Interface { return dynamicfake.NewSimpleDynamicClient(runtime.NewScheme()) }
 
 // In a cluster the actors learn what a node was told, by the key under which it was told; and everything that
 // has to run does, until the end.
@@ -42,7 +48,7 @@ func TestSurroundingsInKubernetes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = tel.Shutdown(context.WithoutCancel(t.Context())) }()
-	around, err := f.inKubernetes(client, "", tel, slog.New(slog.DiscardHandler))
+	around, err := f.inKubernetes(clients{client, noKubeVirt()}, "", tel, &driver{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
