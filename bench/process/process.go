@@ -20,8 +20,12 @@ type Config struct {
 	Path string   // of the program, as for exec.Command
 	Args []string // without the program's name
 	Env  []string // besides this process's own, "name=value"
-	// Log is a file, written anew, for what the program prints.
+	// Log is a file, written anew unless Append is set, for what the program prints.
 	Log string
+	// Append keeps what the log holds already, as of an earlier run of the same program.
+	Append bool
+	// SysProcAttr is for what only some systems know. Nil: nothing of it.
+	SysProcAttr *syscall.SysProcAttr
 	// Grace is how long the program may take to end after it was asked to. Zero: 10 s.
 	Grace time.Duration
 }
@@ -41,7 +45,11 @@ func Start(cfg Config) (*Process, error) {
 	if cfg.Grace == 0 {
 		cfg.Grace = 10 * time.Second
 	}
-	log, err := os.Create(cfg.Log)
+	flags := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	if cfg.Append {
+		flags = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	}
+	log, err := os.OpenFile(cfg.Log, flags, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", cfg.Path, err)
 	}
@@ -49,6 +57,7 @@ func Start(cfg Config) (*Process, error) {
 	cmd := exec.Command(cfg.Path, cfg.Args...) //nolint:noctx // see above
 	cmd.Env = append(os.Environ(), cfg.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = cfg.SysProcAttr
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", cfg.Path, errors.Join(err, log.Close()))
 	}
@@ -78,8 +87,12 @@ func (p *Process) Err() error {
 	return fmt.Errorf("%s has ended: %s; its last words:\n%s", filepath.Base(p.cfg.Path), how, tail(p.cfg.Log))
 }
 
+// ErrNotEnded says that a program did not end when it was asked to, and was killed.
+var ErrNotEnded = errors.New("it did not end")
+
 // Stop asks the program to end, kills it when its grace is over, and returns when it is gone. The
-// error says that it had to be killed, or that it failed; one that had ended before is none.
+// error says that it had to be killed, which is ErrNotEnded, or that it failed; one that had ended
+// before is none.
 func (p *Process) Stop() error {
 	select {
 	case <-p.donec:
@@ -88,14 +101,14 @@ func (p *Process) Stop() error {
 	}
 	// By the handle of the child that is ours: a PID of a child that was not waited for is not reused.
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return errors.Join(fmt.Errorf("stop %s: %w", p.cfg.Path, err), p.kill())
+		return errors.Join(fmt.Errorf("stop %s: %w", p.cfg.Path, err), p.Kill())
 	}
 	timer := time.NewTimer(p.cfg.Grace)
 	defer timer.Stop()
 	select {
 	case <-p.donec:
 	case <-timer.C:
-		return errors.Join(fmt.Errorf("stop %s: it did not end within %v", p.cfg.Path, p.cfg.Grace), p.kill())
+		return errors.Join(fmt.Errorf("stop %s: %w within %v", p.cfg.Path, ErrNotEnded, p.cfg.Grace), p.Kill())
 	}
 	if p.err != nil {
 		return p.Err()
@@ -103,7 +116,9 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-func (p *Process) kill() error {
+// Kill ends the program without asking it, as a crash does, and returns when it is gone. One that had
+// ended before is no error.
+func (p *Process) Kill() error {
 	err := p.cmd.Process.Kill()
 	<-p.donec
 	if errors.Is(err, os.ErrProcessDone) {

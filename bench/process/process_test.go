@@ -5,6 +5,7 @@ package process_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -101,7 +102,7 @@ func TestStop(t *testing.T) {
 func TestStopKills(t *testing.T) {
 	p, log := start(t, "deaf", 50*time.Millisecond)
 	awaitReady(t, log)
-	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "did not end within 50ms") {
+	if err := p.Stop(); !errors.Is(err, process.ErrNotEnded) || !strings.Contains(err.Error(), "did not end within 50ms") {
 		t.Errorf("error %v, want that it did not end", err)
 	}
 	<-p.Done()
@@ -153,5 +154,36 @@ func TestFreePorts(t *testing.T) {
 	}
 	if _, err := process.FreePorts(t.Context(), 20000); err == nil {
 		t.Error("found more ports than there are")
+	}
+}
+
+// What crashes is not asked, and its log goes on with the next run.
+func TestKillAndAppend(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	for run := range 2 {
+		p, err := process.Start(process.Config{Path: os.Args[0], Env: []string{role + "=deaf"}, Log: log, Append: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
+			if b, err := os.ReadFile(log); err == nil && strings.Count(string(b), "ready") == run+1 {
+				tick.Stop()
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-t.Context().Done():
+				t.Fatal("the child is not ready")
+			}
+		}
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
+		if err := p.Kill(); err != nil {
+			t.Error("killed twice:", err)
+		}
+		if p.Err() == nil {
+			t.Error("a program that was killed has ended well")
+		}
 	}
 }
