@@ -1,0 +1,191 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package box
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/e2e/controlplane"
+	"github.com/rds-csi/rds-csi/rds/sim"
+)
+
+// A Config says where a box is. All fields are required.
+type Config struct {
+	Binary string // rds-sim
+	Dir    string // directory of the disks and the logs, which is made
+	Host   string // IP address of the loopback range on which nobody else listens
+}
+
+// The account on the box.
+const (
+	Username = "rds-csi"
+	Password = "a-box-of-the-tests"
+)
+
+const (
+	tlsPort     = "8729"
+	controlPort = "8730"
+)
+
+// A Box is a simulated box.
+type Box struct {
+	cfg     Config
+	program *controlplane.Component
+	client  *http.Client
+}
+
+// New returns a box that is off.
+func New(cfg Config) (*Box, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the box's directory: %w", err)
+	}
+	password := filepath.Join(cfg.Dir, "password")
+	if err := os.WriteFile(password, []byte(Password), 0o600); err != nil {
+		return nil, fmt.Errorf("write the box's password: %w", err)
+	}
+	b := &Box{cfg: cfg, client: &http.Client{Transport: &http.Transport{}}}
+	b.program = controlplane.NewComponent(cfg.Binary, cfg.Dir, "rds-sim",
+		"--dir="+filepath.Join(cfg.Dir, "disks"), "--api=off", "--ssh=off", "--api-tls="+b.Address(), "--nvme-host="+cfg.Host,
+		"--control="+net.JoinHostPort(cfg.Host, controlPort), "--user="+Username, "--password-file="+password)
+	return b, nil
+}
+
+// Address returns where the API over TLS is.
+func (b *Box) Address() string { return net.JoinHostPort(b.cfg.Host, tlsPort) }
+
+// Host returns the address of the exports.
+func (b *Box) Host() string { return b.cfg.Host }
+
+// Certificate returns the box's certificate, in PEM.
+func (b *Box) Certificate() ([]byte, error) {
+	return os.ReadFile(filepath.Join(b.cfg.Dir, "disks", "tls.crt"))
+}
+
+// Start turns the box on, with the disks that it had, and returns when it answers.
+func (b *Box) Start(ctx context.Context) error {
+	if err := b.program.Start(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := b.get(ctx, "status", nil)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-b.program.Done():
+			return b.program.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("start the box: %w", err)
+		}
+	}
+}
+
+// Stop turns the box off. Its disks stay.
+func (b *Box) Stop() error {
+	b.client.CloseIdleConnections()
+	return b.program.Stop()
+}
+
+// Disks returns the disk table.
+func (b *Box) Disks(ctx context.Context) (disks []sim.Disk, err error) {
+	return disks, b.get(ctx, "disks", &disks)
+}
+
+// Disk returns the row of a volume, and what its ledger says. It is actors.ErrNotFound where the box has
+// no such row.
+func (b *Box) Disk(ctx context.Context, id actors.VolumeID) (sim.Disk, actors.Ledger, error) {
+	disks, err := b.Disks(ctx)
+	if err != nil {
+		return sim.Disk{}, actors.Ledger{}, err
+	}
+	for _, d := range disks {
+		if strings.HasSuffix(d.File, "/"+string(id)+".img") {
+			l, _, err := actors.ParseLedger(d.Comment)
+			return d, l, err
+		}
+	}
+	return sim.Disk{}, actors.Ledger{}, fmt.Errorf("look for %s: %w", id, actors.ErrNotFound)
+}
+
+// Files returns the names of the files in the pool.
+func (b *Box) Files(ctx context.Context) (files []sim.File, err error) {
+	return files, b.get(ctx, "files", &files)
+}
+
+// Written returns the last write of a host to a volume, under whatever NQN it was exported, and how many
+// there were.
+func (b *Box) Written(ctx context.Context, id actors.VolumeID, host string) (last time.Time, count int64, err error) {
+	var journal []sim.JournalEntry
+	if err := b.get(ctx, "journal", &journal); err != nil {
+		return last, 0, err
+	}
+	for _, e := range journal {
+		if e.Host != host || !strings.HasSuffix(e.File, "/"+string(id)+".img") {
+			continue
+		}
+		count += e.Count
+		if e.Last.At.After(last) {
+			last = e.Last.At
+		}
+	}
+	return last, count, nil
+}
+
+// Do posts to the control port what is to happen to the box: "freeze", "reboot", "faults" and so on, with a
+// body in JSON, which may be empty. See package rds/sim/control.
+func (b *Box) Do(ctx context.Context, what, body string) error {
+	return b.ask(ctx, http.MethodPost, what, []byte(body), nil)
+}
+
+// Mend ends all faults.
+func (b *Box) Mend(ctx context.Context) error {
+	return b.ask(ctx, http.MethodDelete, "faults", nil, nil)
+}
+
+func (b *Box) get(ctx context.Context, what string, answer any) error {
+	return b.ask(ctx, http.MethodGet, what, nil, answer)
+}
+
+func (b *Box) ask(ctx context.Context, method, what string, body []byte, answer any) error {
+	url := "http://" + net.JoinHostPort(b.cfg.Host, controlPort) + "/" + what
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask the box about %s: %w", what, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := b.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the box about %s: %w", what, err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	switch err = errors.Join(err, resp.Body.Close()); {
+	case err != nil:
+		return fmt.Errorf("ask the box about %s: %w", what, err)
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("ask the box about %s: %s: %s", what, resp.Status, bytes.TrimSpace(text))
+	case answer == nil:
+		return nil
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("ask the box about %s: %w", what, err)
+	}
+	return nil
+}
