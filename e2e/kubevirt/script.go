@@ -1,0 +1,169 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kubevirt
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+)
+
+// A Script moves the objects of one namespace. All fields are required.
+type Script struct {
+	Client    kubernetes.Interface
+	Dynamic   dynamic.Interface
+	Namespace string
+	// Writes and Completes are the annotations of a pod that let it write, and end.
+	Writes, Completes string
+}
+
+// Labels and annotations of launcher pods.
+const (
+	labelApp       = "kubevirt.io"
+	labelCreatedBy = "kubevirt.io/created-by"
+	labelMigration = "kubevirt.io/migrationJobUID"
+	labelVM        = "vm.kubevirt.io/name"
+	domain         = "kubevirt.io/domain"
+)
+
+// Boot creates a VM with its disks, and its launcher pod on a node. The VM runs once Booted said so.
+func (s *Script) Boot(ctx context.Context, vm, node string, claims ...string) error {
+	if _, err := s.create(ctx, VirtualMachines, "VirtualMachine", vm, map[string]any{"runStrategy": "Always"}); err != nil {
+		return err
+	}
+	vmi, err := s.create(ctx, Instances, "VirtualMachineInstance", vm, map[string]any{
+		"evictionStrategy": "LiveMigrate", "volumes": volumes(claims),
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.move(ctx, Instances, vm, map[string]any{"phase": "Scheduling"}); err != nil {
+		return err
+	}
+	return s.launch(ctx, vmi, launcher(vm), node, "", claims)
+}
+
+// Booted says that the VM runs, where its launcher pod is. It writes from here on.
+func (s *Script) Booted(ctx context.Context, vm string) error {
+	pod, err := s.Client.CoreV1().Pods(s.Namespace).Get(ctx, launcher(vm), metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("boot %s: %w", vm, err)
+	}
+	if err := s.annotate(ctx, pod.Name, s.Writes, "true"); err != nil {
+		return err
+	}
+	return s.move(ctx, Instances, vm, map[string]any{
+		"phase": "Running", "nodeName": pod.Spec.NodeName, "activePods": map[string]any{string(pod.UID): pod.Spec.NodeName},
+	})
+}
+
+// launcher is the name of a VM's first launcher pod.
+func launcher(vm string) string { return "virt-launcher-" + vm }
+
+func volumes(claims []string) []any {
+	var all []any
+	for i, claim := range claims {
+		all = append(all, map[string]any{
+			"name": fmt.Sprintf("disk-%d", i), "persistentVolumeClaim": map[string]any{"claimName": claim},
+		})
+	}
+	return all
+}
+
+// launch creates a launcher pod. Of a migration's target, migration is the UID of the migration.
+func (s *Script) launch(ctx context.Context, vmi *unstructured.Unstructured, name, node, migration string, claims []string) error {
+	vm := vmi.GetName()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: map[string]string{labelApp: "virt-launcher", labelCreatedBy: string(vmi.GetUID()), labelVM: vm},
+			Annotations: map[string]string{domain: vm},
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(vmi, schema.GroupVersionKind{Group: group, Version: version, Kind: "VirtualMachineInstance"}),
+			},
+		},
+		Spec: corev1.PodSpec{
+			NodeSelector:  map[string]string{corev1.LabelHostname: node},
+			RestartPolicy: corev1.RestartPolicyNever,
+			Containers:    []corev1.Container{{Name: "compute", Image: "virt-launcher"}},
+		},
+	}
+	if migration != "" {
+		pod.Labels[labelMigration] = migration
+		pod.Spec.Affinity = apart(vmi.GetUID())
+	}
+	for i, claim := range claims {
+		volume := fmt.Sprintf("disk-%d", i)
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
+		}})
+		pod.Spec.Containers[0].VolumeDevices = append(pod.Spec.Containers[0].VolumeDevices, corev1.VolumeDevice{Name: volume, DevicePath: "/dev/" + volume})
+	}
+	if _, err := s.Client.CoreV1().Pods(s.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create launcher pod %s: %w", name, err)
+	}
+	return nil
+}
+
+// apart keeps a target off the nodes that have a launcher of the same VM.
+func apart(vmi types.UID) *corev1.Affinity {
+	return &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+			LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{labelCreatedBy: string(vmi)}},
+			TopologyKey:   corev1.LabelHostname,
+		}},
+	}}
+}
+
+func (s *Script) create(ctx context.Context, r schema.GroupVersionResource, kind, name string, spec map[string]any) (*unstructured.Unstructured, error) {
+	o := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	o.SetAPIVersion(group + "/" + version)
+	o.SetKind(kind)
+	o.SetName(name)
+	made, err := s.Dynamic.Resource(r).Namespace(s.Namespace).Create(ctx, o, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("create %s %s: %w", kind, name, err)
+	}
+	return made, nil
+}
+
+// move merges a status into an object's, by way of its status where that is a resource.
+func (s *Script) move(ctx context.Context, r schema.GroupVersionResource, name string, status map[string]any) error {
+	body, err := json.Marshal(map[string]any{"status": status})
+	if err != nil {
+		return fmt.Errorf("move %s %s: %w", r.Resource, name, err)
+	}
+	var subresources []string
+	if r != Instances {
+		subresources = []string{"status"}
+	}
+	of := s.Dynamic.Resource(r).Namespace(s.Namespace)
+	if _, err := of.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{}, subresources...); err != nil {
+		return fmt.Errorf("move %s %s: %w", r.Resource, name, err)
+	}
+	return nil
+}
+
+// annotate tells a pod's node what its container does.
+func (s *Script) annotate(ctx context.Context, pod, annotation, value string) error {
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{annotation: value}}})
+	if err != nil {
+		return fmt.Errorf("annotate pod %s: %w", pod, err)
+	}
+	if _, err := s.Client.CoreV1().Pods(s.Namespace).Patch(ctx, pod, types.MergePatchType, body, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("annotate pod %s: %w", pod, err)
+	}
+	return nil
+}
+
+// now is a time as KubeVirt writes it.
+func now() string { return time.Now().UTC().Format(time.RFC3339) }
