@@ -1,0 +1,164 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// A Command is a word of the scripts.
+type Command struct {
+	Usage string
+	run   func(ctx context.Context, w *world, args []string) error
+}
+
+// worldKey is under which a script finds its world.
+type worldKey struct{}
+
+// limit bounds each wait. It is no promise about speed: what takes longer hangs.
+const limit = 2 * time.Minute
+
+// Run runs the scripts, one after the other.
+func (st *Stage) Run(t *testing.T, files ...string) {
+	t.Helper()
+	commands := map[string]func(*testscript.TestScript, bool, []string){}
+	for name, c := range Commands {
+		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
+			w, ok := ts.Value(worldKey{}).(*world)
+			switch {
+			case !ok:
+				ts.Fatalf("the scenario has no world")
+			case neg:
+				ts.Fatalf("no command of a scenario can be negated: say what is so")
+			}
+			if err := c.run(st.ctx, w, args); err != nil {
+				w.broken = true
+				ts.Fatalf("%v\nusage: %s %s", err, name, c.Usage)
+			}
+		}
+	}
+	testscript.RunT(serial{t}, testscript.Params{
+		Files: files, Cmds: commands, RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			w, err := st.newWorld(st.ctx, scriptName(env))
+			if err != nil {
+				return err
+			}
+			env.Values[worldKey{}] = w
+			env.Setenv("BOX", w.box.Address())
+			env.Defer(func() {
+				if err := w.cleanUp(st.ctx); err != nil {
+					env.T().Log(err)
+					env.T().FailNow()
+				}
+			})
+			return nil
+		},
+	})
+}
+
+// scriptName is the name of the script whose directory it is.
+func scriptName(env *testscript.Env) string {
+	_, name, _ := strings.Cut(env.WorkDir, "script-")
+	return name
+}
+
+// serial runs scripts one after the other: they share a cluster.
+type serial struct{ *testing.T }
+
+func (serial) Parallel() {}
+
+// Verbose makes the scripts tell what they do, also those that go well.
+func (serial) Verbose() bool { return testing.Verbose() }
+
+// Run runs a script.
+func (s serial) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { f(serial{t}) })
+}
+
+// eventually asks until the answer is nil, and fails with the last answer if that takes too long.
+func eventually(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		err := ask(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			last = err // one that came of the end of ctx says nothing
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("it did not come to that: %w", context.Cause(ctx)), last)
+		}
+	}
+}
+
+// words are a command's arguments: plain ones, and those of the form key=value.
+type words struct {
+	plain []string
+	keyed map[string]string
+}
+
+// parse takes arguments apart. Only the keys given may be used, and at least so many plain words must be.
+func parse(args []string, plain int, keys ...string) (words, error) {
+	ws := words{keyed: map[string]string{}}
+	for _, arg := range args {
+		key, value, keyed := strings.Cut(arg, "=")
+		if !keyed {
+			ws.plain = append(ws.plain, arg)
+			continue
+		}
+		known := false
+		for _, k := range keys {
+			known = known || k == key
+		}
+		if !known {
+			return ws, fmt.Errorf("there is no %s=, but %s", key, strings.Join(keys, "=, ")+"=")
+		}
+		ws.keyed[key] = value
+	}
+	if len(ws.plain) < plain {
+		return ws, fmt.Errorf("%d words are not enough", len(ws.plain))
+	}
+	return ws, nil
+}
+
+// or returns the value of a key, or another one where it is not given.
+func (ws words) or(key, otherwise string) string {
+	if v, ok := ws.keyed[key]; ok {
+		return v
+	}
+	return otherwise
+}
+
+// names returns the names that a word stands for: itself, or with count=N, name-0 to name-(N-1).
+func (ws words) names(name string) ([]string, error) {
+	count, ok := ws.keyed["count"]
+	if !ok {
+		return []string{name}, nil
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 1 {
+		return nil, fmt.Errorf("count=%s is not a number of things", count)
+	}
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("%s-%d", name, i))
+	}
+	return names, nil
+}

@@ -1,0 +1,194 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/e2e/box"
+	"github.com/rds-csi/rds-csi/e2e/driver"
+	"github.com/rds-csi/rds-csi/e2e/kubevirt"
+	"github.com/rds-csi/rds-csi/e2e/manifests"
+	"github.com/rds-csi/rds-csi/rds/sim"
+)
+
+// A world is what one scenario has for itself.
+type world struct {
+	*Stage
+	name      string
+	namespace string
+	dir       string
+	log       *slog.Logger
+	logFile   *os.File
+	box       *box.Box
+	driver    *driver.Driver
+	nodes     map[string]*node
+	volumes   map[string]actors.VolumeID // of claims, as known: the API server may be away
+	kubevirt  bool                       // its resources are defined
+	broken    bool                       // a command failed
+}
+
+// newWorld makes a scenario's namespace and its box, which is off.
+func (st *Stage) newWorld(ctx context.Context, name string) (_ *world, err error) {
+	n := st.count.Add(1)
+	w := &world{
+		Stage: st, name: fmt.Sprintf("%s-%d", name, n), nodes: map[string]*node{}, volumes: map[string]actors.VolumeID{},
+		namespace: fmt.Sprintf("s%d-%s", n, name), dir: filepath.Join(st.cfg.Dir, fmt.Sprintf("s%d", n)),
+	}
+	if err := os.MkdirAll(w.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the scenario's directory: %w", err)
+	}
+	if w.logFile, err = os.Create(filepath.Join(w.dir, "nodes.log")); err != nil {
+		return nil, fmt.Errorf("make the nodes' log: %w", err)
+	}
+	w.log = slog.New(slog.NewTextHandler(w.logFile, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if w.box, err = box.New(box.Config{Binary: st.binary("rds-sim"), Dir: filepath.Join(w.dir, "box"), Host: sim.LoopbackHost()}); err != nil {
+		return nil, err
+	}
+	_, err = st.control.Client().CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("make the scenario's namespace: %w", err)
+	}
+	// Without it, no pod is taken.
+	return w, eventually(ctx, func(ctx context.Context) error {
+		_, err := st.control.Client().CoreV1().ServiceAccounts(w.namespace).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+}
+
+// start starts the box, and the driver beside it.
+func (w *world) start(ctx context.Context, args []string) error {
+	if err := w.box.Start(ctx); err != nil {
+		return err
+	}
+	ca, err := w.box.Certificate()
+	if err != nil {
+		return fmt.Errorf("read the box's certificate: %w", err)
+	}
+	if err := w.set.SetBox(manifests.Box{
+		Address: w.box.Address(), NVMeAddress: w.box.Host(), Username: box.Username, Password: box.Password, CA: ca,
+	}); err != nil {
+		return err
+	}
+	if w.driver, err = driver.New(ctx, driver.Config{
+		Set: w.set, Control: w.control, Binary: w.binary("rds-csi"), Tools: w.cfg.Tools,
+		Dir: filepath.Join(w.dir, "driver"), Host: w.box.Host(), Args: args,
+	}); err != nil {
+		return err
+	}
+	return w.driver.Start(ctx)
+}
+
+// cleanUp ends a scenario. What went well is taken down as users do it, and must leave nothing; what failed
+// is removed by force, with its logs kept.
+func (w *world) cleanUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
+	defer cancel()
+	var errs []error
+	if !w.broken {
+		if err := w.leaveNothing(ctx); err != nil {
+			w.broken = true
+			errs = append(errs, fmt.Errorf("at the end of the scenario: %w", err))
+		}
+	}
+	errs = append(errs, w.force(ctx))
+	if w.kubevirt {
+		errs = append(errs, kubevirt.Remove(ctx, w.dynamic))
+	}
+	if w.driver != nil {
+		errs = append(errs, w.driver.Stop())
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
+		errs = append(errs, w.nodes[name].close(ctx))
+	}
+	errs = append(errs, w.box.Stop(), w.deleteNamespace(ctx), w.logFile.Close())
+	if err := errors.Join(errs...); err != nil {
+		w.broken = true
+	}
+	if w.broken {
+		w.failed.Store(true)
+		errs = append(errs, keepLogs(w.dir, filepath.Join(w.cfg.Logs, w.name)))
+	}
+	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
+}
+
+func (w *world) deleteNamespace(ctx context.Context) error {
+	err := w.control.Client().CoreV1().Namespaces().Delete(ctx, w.namespace, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete the scenario's namespace: %w", err)
+	}
+	return nil
+}
+
+// leaveNothing deletes pods and claims, and waits until neither the cluster nor the box has anything of them.
+func (w *world) leaveNothing(ctx context.Context) error {
+	if w.driver == nil {
+		return nil
+	}
+	client := w.control.Client().CoreV1()
+	if err := client.Pods(w.namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("delete all pods: %w", err)
+	}
+	if err := client.PersistentVolumeClaims(w.namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("delete all claims: %w", err)
+	}
+	return eventually(ctx, func(ctx context.Context) error {
+		volumes, err := client.PersistentVolumes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return fmt.Errorf("list volumes: %w", err)
+		}
+		attachments, err := w.control.Client().StorageV1().VolumeAttachments().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return fmt.Errorf("list attachments: %w", err)
+		}
+		disks, err := w.box.Disks(ctx)
+		if err != nil {
+			return err
+		}
+		files, err := w.box.Files(ctx)
+		if err != nil {
+			return err
+		}
+		if n := len(volumes.Items) + len(attachments.Items) + len(disks) + len(files); n > 0 {
+			return fmt.Errorf("left behind: %d volumes, %d attachments, on the box %d disks and %d files",
+				len(volumes.Items), len(attachments.Items), len(disks), len(files))
+		}
+		return nil
+	})
+}
+
+// force removes what is left: the scenario failed, and the next one must begin with nothing.
+func (w *world) force(ctx context.Context) error {
+	client := w.control.Client()
+	if err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
+		if err := w.control.StartAPIServer(ctx); err != nil {
+			return err
+		}
+	}
+	if !w.broken {
+		return nil
+	}
+	at0 := *metav1.NewDeleteOptions(0)
+	errs := []error{client.CoreV1().Pods(w.namespace).DeleteCollection(ctx, at0, metav1.ListOptions{})}
+	drop := []byte(`{"metadata":{"finalizers":null}}`)
+	for _, r := range []struct{ group, version, resource string }{
+		{"", "v1", "persistentvolumeclaims"}, {"storage.k8s.io", "v1", "volumeattachments"}, {"", "v1", "persistentvolumes"},
+	} {
+		errs = append(errs, w.forceAll(ctx, r.group, r.version, r.resource, drop))
+	}
+	return errors.Join(errs...)
+}
