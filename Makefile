@@ -17,6 +17,8 @@ SEEDS ?= 1000000
 FIRST ?= 0
 DEEPER ?= 1
 ONLY ?=
+SCENARIO ?= .
+RUNS ?= 1
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -25,7 +27,7 @@ LINT := .cache/golangci-lint-$(LINT_VERSION)
 
 .PHONY: help
 help: ## List the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: build
 build: ## Build bin/rds-csi and bin/rds-sim
@@ -34,6 +36,7 @@ build: ## Build bin/rds-csi and bin/rds-sim
 .PHONY: test
 test: ## Run every test under the race detector, over API, TLS and SSH; then explore and simulate the volume
 	$(GO) test -race ./...
+	cd e2e && $(GO) test -race ./...
 	@# In the package's folder, since go test prints what a test says there alone.
 	cd actors && $(GO) test -run '^(TestExplore|TestSimulation)$$'
 
@@ -64,6 +67,14 @@ bench: build ## Run attach storms on a simulated box (STORM=--volumes=50), then 
 	./bin/storm $(STORM)
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG) | tee bench/out/go-bench.txt
 
+.PHONY: e2e
+e2e: ## Run the driver against a real control plane and sidecars, RUNS times (SCENARIO=migration)
+	@GO='$(GO)' e2e/run '$(SCENARIO)' '$(RUNS)'
+
+.PHONY: e2e-tools
+e2e-tools: ## Build that control plane once, into a cache outside of the clone: 11 minutes of CPU
+	@GO='$(GO)' e2e/tools/build
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (60s), one after the other
 	@GO='$(GO)' tools/fuzz '$(FUZZTIME)'
@@ -71,6 +82,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (60s), one after the other
 .PHONY: lint
 lint: $(LINT) ## Run golangci-lint, built from the version in tools/lint/go.mod
 	$(LINT) run ./...
+	cd e2e && ../$(LINT) run ./...
 
 $(LINT): tools/lint/go.mod tools/lint/go.sum
 	@echo "building golangci-lint $(LINT_VERSION) once, into $@"
@@ -81,9 +93,11 @@ $(LINT): tools/lint/go.mod tools/lint/go.sum
 verify: ## Check formatting, vet, go.mod, scripts, links and manifests, then lint
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
-	bash -n .ci/run tools/fuzz
+	bash -n .ci/run tools/fuzz e2e/run e2e/tools/build
 	$(GO) vet ./...
+	cd e2e && $(GO) vet ./...
 	$(GO) mod tidy -diff
+	cd e2e && $(GO) mod tidy -diff
 	$(GO) test ./docs/... ./deploy/...
 	$(MAKE) --no-print-directory lint
 
