@@ -76,18 +76,21 @@ func (l *Lease) Run(ctx context.Context, lead func(context.Context) error) error
 			release() // nothing to drain
 		}
 	})()
-	result := make(chan error, 1)
+	result := make(chan ending, 1)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Name: l.config.Name, Lock: l.lock(),
 		LeaseDuration: l.duration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(leading context.Context) {
-				leading, end := context.WithCancel(leading)
+			OnStartedLeading: func(elected context.Context) {
+				leading, end := context.WithCancel(elected)
 				defer context.AfterFunc(ctx, end)()
 				defer end()
 				err := lead(leading)
+				// Before release, which ends both: whether the elector gave up cannot be told from held
+				// later, since the elector may still be about to return.
+				lost := elected.Err() != nil && held.Err() == nil
 				release()
-				result <- err
+				result <- ending{lost: lost, err: err}
 			},
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(identity string) {
@@ -102,14 +105,19 @@ func (l *Lease) Run(ctx context.Context, lead func(context.Context) error) error
 	if !l.held() {
 		return nil
 	}
-	lost := held.Err() == nil
-	err = <-result
-	if lost {
-		l.config.Logger.Error("the lease was lost", "lease", l.config.Name, "error", err)
+	end := <-result
+	if end.lost {
+		l.config.Logger.Error("the lease was lost", "lease", l.config.Name, "error", end.err)
 		return fmt.Errorf("lease %s: %w", l.config.Name, ErrLeaseLost)
 	}
 	l.giveBack(context.WithoutCancel(ctx))
-	return err
+	return end.err
+}
+
+// An ending is how leading ended.
+type ending struct {
+	lost bool // the elector gave up
+	err  error
 }
 
 // Leading reports whether the lease is this process's.

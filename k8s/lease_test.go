@@ -170,6 +170,40 @@ func TestALeaderThatIsCutOffStopsWritingFirst(t *testing.T) {
 	})
 }
 
+// TestALeaderThatReturnsAtOnceHasLostItsLease: what leads may have ended before the elector has said all it has to
+// say, and the process must end all the same, not stand by for ever.
+func TestALeaderThatReturnsAtOnceHasLostItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		var cut atomic.Bool
+		client.PrependReactor("*", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			if cut.Load() {
+				return true, nil, errors.New("no route to the API server")
+			}
+			return false, nil, nil
+		})
+		lease, err := NewLease(LeaseConfig{Client: client, Namespace: "rds-csi", Name: "rds-csi", Identity: "a", WriteTimeout: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			done <- lease.Run(t.Context(), func(ctx context.Context) error {
+				// The end of so many contexts takes the elector longer than what leads takes to return.
+				for range 20_000 {
+					context.AfterFunc(ctx, func() {})
+				}
+				cut.Store(true)
+				<-ctx.Done()
+				return nil
+			})
+		}()
+		if err := <-done; !errors.Is(err, ErrLeaseLost) {
+			t.Fatalf("Run = %v, want ErrLeaseLost", err)
+		}
+	})
+}
+
 // TestASlowRenewalCountsFromItsBeginning: others count from when they see it, which may be much earlier
 // than its answer.
 func TestASlowRenewalCountsFromItsBeginning(t *testing.T) {
