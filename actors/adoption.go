@@ -26,7 +26,7 @@ func (m *machine) doneAdopt(ev Done) {
 	prefix, _ := NQNPrefix(m.s.vol.NQN, m.s.id)
 	l := Ledger{
 		Cluster: m.s.rules.Cluster, Fencing: FencingEpoch, Timeout: a.Timeout, Port: m.s.vol.Port, Prefix: prefix,
-		Gen: 1, Grants: a.Grants,
+		Gen: 1, Epoch: epochOf(m.s.vol.NQN, m.s.id), Grants: a.Grants,
 	}
 	if prefix == DefaultNQNPrefix {
 		l.Prefix = ""
@@ -38,7 +38,13 @@ func (m *machine) doneAdopt(ev Done) {
 		m.refuse(fmt.Errorf("adopt volume %s: its VolumeAttachments make %w: %w", m.s.id, err, ErrPrecondition))
 		return
 	}
-	m.revokeRows(inflightAdopted, m.s.queue[0].leader(), m.s.rowFor(l))
+	row := m.s.rowFor(l)
+	if row.NQN != m.s.vol.NQN {
+		m.refuse(fmt.Errorf("adopt volume %s: a ledger would turn its NQN %q into %q under whoever is connected, set that yourself when nobody is: %w",
+			m.s.id, m.s.vol.NQN, row.NQN, ErrPrecondition))
+		return
+	}
+	m.revokeRows(inflightAdopted, m.s.queue[0].leader(), row)
 }
 
 // doneAdopted takes the box's answer to the first ledger.

@@ -155,3 +155,55 @@ func TestAForgottenGrantKeepsTheNQN(t *testing.T) {
 		})
 	}
 }
+
+// TestARunningVMKeepsItsEpoch: somebody has wiped the comment of a volume whose VM runs. Its NQN, epoch
+// and all, is what the node is connected to.
+func TestARunningVMKeepsItsEpoch(t *testing.T) {
+	for _, fencing := range []Fencing{FencingEpoch, FencingHost} {
+		t.Run(fencing.String(), func(t *testing.T) {
+			st := newOrchestratedStage(t, fencing)
+			st.attach(AccessShared, "node-a")
+			live := st.row.NQN
+			st.cluster.adoption = Adoption{Access: AccessShared, Timeout: 300, Grants: st.row.Ledger.Grants}
+			st.row.Ours, st.row.Ledger = false, Ledger{}
+			st.restart(st.s.rules)
+			w := st.publish("node-b", AccessShared)
+			st.finish()
+			st.wantReply(w, nil)
+			st.wantGranted("node-a", "node-b")
+			if st.row.NQN != live || !st.row.Export {
+				t.Fatalf("node-a uses %s, the box shows %+v", live, st.row)
+			}
+			// No later epoch comes before it.
+			for _, node := range []NodeID{"node-a", "node-b"} {
+				st.unpublish(node, "")
+				st.finish()
+			}
+			before := st.row.Ledger.Epoch
+			st.attach(AccessShared, "node-c")
+			if st.row.Ledger.Epoch <= before || before == 0 {
+				t.Fatalf("epoch %v after %v", st.row.Ledger.Epoch, before)
+			}
+		})
+	}
+}
+
+// TestAnNQNThatNoLedgerGivesIsNotAdopted: a ledger would change it under whoever is connected.
+func TestAnNQNThatNoLedgerGivesIsNotAdopted(t *testing.T) {
+	for _, after := range []string{".", ".old", ".0", ".-1"} {
+		t.Run(after, func(t *testing.T) {
+			st := newOlderStage(t, Adoption{Access: AccessSingle, Timeout: 300, Grants: []Grant{{"node-a", 1}}})
+			st.row.NQN += after
+			w := st.publish("node-a", AccessSingle)
+			st.finish()
+			if after == ".old" { // a token like any other
+				st.wantReply(w, nil)
+			} else {
+				st.wantReply(w, ErrPrecondition)
+			}
+			if st.row.NQN != NQN(testPrefix, testVolume, 0)+after {
+				t.Fatalf("the NQN is %s", st.row.NQN)
+			}
+		})
+	}
+}

@@ -38,6 +38,16 @@ func NQNPrefix(nqn string, id VolumeID) (string, bool) {
 	return prefix, ok && (rest == "" || rest[0] == '.')
 }
 
+// epochOf returns the epoch of a volume's NQN, and 0 where it has none.
+func epochOf(nqn string, id VolumeID) Token {
+	_, rest, _ := strings.Cut(nqn, ":"+string(id)+".")
+	epoch, err := parseToken(rest)
+	if err != nil {
+		return 0
+	}
+	return epoch
+}
+
 // NQN returns "<prefix>:<volume>", or "<prefix>:<volume>.<epoch>" where there is an epoch.
 func NQN(prefix string, id VolumeID, epoch Token) string {
 	nqn := prefix + ":" + string(id)
