@@ -3,7 +3,10 @@
 
 package actors
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // adoptable reports whether the volume's row is one of the older driver's, which carries no ledger, and
 // there is a cluster to ask about it.
@@ -26,7 +29,7 @@ func (m *machine) doneAdopt(ev Done) {
 	prefix, _ := NQNPrefix(m.s.vol.NQN, m.s.id)
 	l := Ledger{
 		Cluster: m.s.rules.Cluster, Fencing: FencingEpoch, Timeout: a.Timeout, Port: m.s.vol.Port, Prefix: prefix,
-		Gen: 1, Epoch: epochOf(m.s.vol.NQN, m.s.id), Grants: a.Grants,
+		Gen: 1, Epoch: epochOf(m.s.vol.NQN, m.s.id), Grants: oneByOne(a.Grants),
 	}
 	if prefix == DefaultNQNPrefix {
 		l.Prefix = ""
@@ -45,6 +48,18 @@ func (m *machine) doneAdopt(ev Done) {
 		return
 	}
 	m.revokeRows(inflightAdopted, m.s.queue[0].leader(), row)
+}
+
+// oneByOne gives grants that have one time, as VolumeAttachments of one second have, times that tell their
+// order: a migration goes by it.
+func oneByOne(grants []Grant) []Grant {
+	grants = slices.Clone(grants)
+	for i := range grants {
+		if i > 0 {
+			grants[i].At = max(grants[i].At, grants[i-1].At+1)
+		}
+	}
+	return grants
 }
 
 // doneAdopted takes the box's answer to the first ledger.

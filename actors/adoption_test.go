@@ -207,3 +207,25 @@ func TestAnNQNThatNoLedgerGivesIsNotAdopted(t *testing.T) {
 		})
 	}
 }
+
+// TestTheNewerOfOneSecondIsTheTarget: the API server tells times in seconds.
+func TestTheNewerOfOneSecondIsTheTarget(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		t.Run(fmt.Sprint("crash ", crash), func(t *testing.T) {
+			at := TokenAt(testStart.Add(-time.Minute))
+			st := newOlderStage(t, Adoption{Access: AccessShared, Timeout: 300, Grants: []Grant{{"node-a", at}, {"node-b", at}}})
+			st.cluster.silence = errAway
+			w := st.unpublish("node-b", "")
+			st.finish()
+			st.wantReply(w, nil)
+			if crash {
+				st.restart(st.s.rules)
+				st.do(Observed{})
+			}
+			st.sleep(2 * time.Minute)
+			if a := st.outcomeTold(); a.Kind != MigrationFailed || a.Source != "node-a" || a.Target != "node-b" {
+				t.Fatalf("node-b left before node-a, told %+v", a)
+			}
+		})
+	}
+}
