@@ -229,3 +229,30 @@ func TestTheNewerOfOneSecondIsTheTarget(t *testing.T) {
 		})
 	}
 }
+
+// TestNothingIsAdoptedWhileAnEarlierProcessMayWrite: its first ledger would come back over what was granted
+// since.
+func TestNothingIsAdoptedWhileAnEarlierProcessMayWrite(t *testing.T) {
+	st := newOlderStage(t, Adoption{Access: AccessSingle, Timeout: 300})
+	st.unpublish("node-a", "")
+	st.answer()
+	st.answer()
+	st.lose(0)
+	rules := st.s.rules
+	rules.Quiet = st.now.Add(rules.CommandTimeout)
+	st.restart(rules)
+
+	w := st.publish("node-a", AccessSingle)
+	st.finish()
+	st.wantReply(w, ErrUnavailable)
+	off := st.unpublish("node-b", "")
+	st.finish()
+	st.wantNoReply(off)
+	st.landLate()
+	st.settle()
+	st.wantReply(off, nil)
+	last := st.publish("node-a", AccessSingle)
+	st.finish()
+	st.wantReply(last, nil)
+	st.wantGranted("node-a")
+}

@@ -41,14 +41,16 @@ func (m *machine) take(read Volume, first bool) {
 	m.s.vol = read
 	m.s.vol.ID = m.s.id
 	m.s.epoch = max(m.s.epoch, read.Ledger.Epoch)
-	if m.s.ours() != nil {
+	ours := m.s.ours() == nil
+	if !ours && !m.s.adoptable() {
 		return // requests are refused; nothing of it is ours to mend
 	}
 	switch {
-	case read.Ledger.Off:
+	case ours && read.Ledger.Off:
 		m.finishBounce(read)
 	case first && m.now.Before(m.s.rules.Quiet):
-		// A command of an earlier process may still land: see that the row stands until then.
+		// A command of an earlier process may still land, its first ledger too: see that the row stands until
+		// then.
 		m.s.settling = &settlement{
 			row: rowOf(read), blind: true, gen: read.Ledger.Gen, acked: true, due: m.s.rules.Quiet,
 		}
