@@ -291,7 +291,7 @@ func (e *encoder) announcements(as []announcing) {
 // out for a reason: request.since and State.id, which decide nothing; Rules but for Quiet, which are
 // one for all.
 var encodedFields = map[reflect.Type]int{
-	reflect.TypeFor[State](): 21, reflect.TypeFor[settlement](): 12, reflect.TypeFor[request](): 12,
+	reflect.TypeFor[State](): 22, reflect.TypeFor[settlement](): 12, reflect.TypeFor[request](): 12,
 	reflect.TypeFor[Volume](): 9, reflect.TypeFor[Row](): 4, reflect.TypeFor[Ledger](): 13, reflect.TypeFor[Grant](): 2,
 	reflect.TypeFor[Rules](): 6, reflect.TypeFor[Publish](): 5, reflect.TypeFor[Unpublish](): 3, reflect.TypeFor[Exclusive](): 2,
 	reflect.TypeFor[backoff](): 2, reflect.TypeFor[announcing](): 2, reflect.TypeFor[Announcement](): 11,
@@ -338,8 +338,9 @@ func (e *encoder) state(s State) {
 	e.announcements(s.toTell)
 	e.word(s.word)
 	e.backoff(s.asking)
-	e.flags(s.ruleBy.IsZero())
+	e.flags(s.ruleBy.IsZero(), s.silentBy.IsZero())
 	e.due(s.ruleBy)
+	e.due(s.silentBy)
 	e.num(int64(len(s.suspects)))
 	for _, n := range s.suspects {
 		e.node(n)

@@ -119,7 +119,7 @@ func (m *machine) doneGrant(err error) {
 	switch {
 	case err == nil:
 		m.acknowledged(row)
-		m.s.word, m.s.asking, m.s.ruleBy = word{}, backoff{}, time.Time{} // of an earlier migration
+		m.s.word, m.s.asking, m.s.ruleBy, m.s.silentBy = word{}, backoff{}, time.Time{}, time.Time{} // of an earlier migration
 		m.tell(told)
 		m.reply(m.pop(), nil)
 	case unknown(err):

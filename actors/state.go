@@ -60,6 +60,7 @@ type State struct {
 	word       word      // what KubeVirt said last of the migration under way, or pending
 	asking     backoff   // of questions to KubeVirt
 	ruleBy     time.Time // when an outcome is pending no longer; zero: it is not, or only just
+	silentBy   time.Time // when KubeVirt's silence says that a migration takes too long; zero: it is not silent
 	suspects   []NodeID  // granted, and perhaps left over
 	confirming NodeID    // the one that is asked about
 

@@ -146,8 +146,16 @@ func (m *machine) doneAttend(ev Done) {
 		return
 	}
 	m.s.asking.until = time.Time{}
-	// A timeout that is told cannot be taken back: the API server gets a while to come back.
-	if at, limited := m.s.deadline(mg); errors.Is(ev.Err, ErrUnavailable) && limited && m.now.Before(at.Add(verdictWait)) {
+	if at, limited := m.s.deadline(mg); !errors.Is(ev.Err, ErrUnavailable) || !limited || m.now.Before(at) {
+		m.s.silentBy = time.Time{}
+		return
+	}
+	// A timeout that is told cannot be taken back: the API server gets a while to come back. It counts from
+	// the first question after the deadline, which may be long past for a new process, or another one.
+	if m.s.silentBy.IsZero() {
+		m.s.silentBy = m.now.Add(verdictWait)
+	}
+	if m.now.Before(m.s.silentBy) {
 		m.s.asking.fail(m.now)
 	}
 }

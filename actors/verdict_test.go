@@ -363,3 +363,26 @@ func TestAdmissionIsForOneHolder(t *testing.T) {
 		t.Fatalf("admitted beside %v", holders)
 	}
 }
+
+// TestSilenceAfterARestartIsNoTimeout: what KubeVirt had said is forgotten, and the ledger's own limit is
+// long past.
+func TestSilenceAfterARestartIsNoTimeout(t *testing.T) {
+	st := migrating(t)
+	st.cluster.migration = said(VerdictOpen, func(m *Migration) { m.Started, m.Limit = st.now, 2*time.Hour })
+	st.sleep(30 * time.Minute)
+	st.wantTold()
+
+	st.restart(st.s.rules)
+	st.cluster.silence = errAway
+	st.do(Observed{})
+	st.sleep(30 * time.Second)
+	st.wantTold()
+	st.cluster.silence = nil
+	st.sleep(time.Hour)
+	st.wantTold()
+
+	// Silence that lasts is one.
+	st.cluster.silence = errAway
+	st.sleep(time.Hour)
+	st.wantTold(MigrationTimedOut)
+}
