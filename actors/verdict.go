@@ -125,7 +125,7 @@ func (m *machine) attendDue() bool {
 	}
 	asks := m.s.rules.Orchestrated && !m.s.word.asked.Equal(m.now)
 	switch {
-	case open && asks, !open && asks && m.s.waits(mg):
+	case asks: // a pending outcome too that KubeVirt told by itself: it may have told of an earlier migration
 		m.start(inflightAttend, Judge{Source: mg.source.Node, Target: mg.target.Node})
 	case open:
 		m.recordTimeout(mg)

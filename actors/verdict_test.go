@@ -386,3 +386,19 @@ func TestSilenceAfterARestartIsNoTimeout(t *testing.T) {
 	st.sleep(time.Hour)
 	st.wantTold(MigrationTimedOut)
 }
+
+// TestOldNewsDecidesNothing: what KubeVirt says by itself comes from a cache, and may be about an earlier
+// migration between the same nodes.
+func TestOldNewsDecidesNothing(t *testing.T) {
+	st := migrating(t)
+	st.cluster.migration = said(VerdictOpen)
+	st.unpublish("node-a", "")
+	st.finish()
+	st.now = st.now.Add(100 * time.Millisecond)
+	st.do(Outcome{Migration: said(VerdictFailed, func(m *Migration) { m.UID = "earlier" })})
+	st.finish()
+	st.wantTold(Detached)
+	st.cluster.migration = said(VerdictSucceeded)
+	st.sleep(2 * time.Minute)
+	st.wantTold(MigrationCompleted)
+}
