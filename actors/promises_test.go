@@ -194,7 +194,7 @@ func (d *disk) agrees(a Announcement) error {
 // holds checks what must be true at any moment: P1 on the box's row and on what callers were told, and
 // that both agree.
 func (w *witness) holds(d *disk) error {
-	if d.row.Exists {
+	if d.row.Exists && d.row.Ours {
 		if err := d.row.Ledger.check(); err != nil {
 			return fmt.Errorf("P1: the box shows a ledger with %w", err)
 		}
@@ -215,7 +215,7 @@ func (w *witness) holds(d *disk) error {
 		if d.behind() {
 			continue
 		}
-		if !d.row.Ledger.Granted(s.node) {
+		if d.row.Ours && !d.row.Ledger.Granted(s.node) {
 			return fmt.Errorf("P1: node %s was told that it has the volume, the box shows %+v", s.node, d.row)
 		}
 		if d.row.Export && !d.letsIn(s) {
@@ -226,7 +226,7 @@ func (w *witness) holds(d *disk) error {
 		}
 	}
 	most := map[Access]int{AccessNone: 0, AccessSingle: 1, AccessShared: 2, AccessReader: told}[d.row.Ledger.Access]
-	if told > most && !d.behind() {
+	if told > most && !d.behind() && d.row.Ours {
 		return fmt.Errorf("P1: %d nodes were told that they have the volume: %+v", told, w.seats)
 	}
 	return nil

@@ -34,6 +34,8 @@ func FuzzStepOrchestrated(f *testing.F) {
 	f.Add([]byte{24, 9, 25, 9, 9, 40, 35, 24, 9, 9, 9, 9, 9, 9})           // left over, lost, and published meanwhile
 	f.Add([]byte{24, 9, 25, 9, 9, 43, 47, 18, 9, 9, 9, 18, 9, 9, 9})       // KubeVirt's deadline
 	f.Add([]byte{24, 9, 25, 9, 10, 3, 9, 16, 9, 9, 9, 45, 17, 9, 9, 9, 9}) // a write in doubt at the end of a migration
+	f.Add([]byte{24, 9, 9, 48, 25, 9, 9, 9, 9, 9})                         // the ledger is wiped under a VM
+	f.Add([]byte{24, 9, 9, 48, 9, 25, 9, 10, 20, 9, 24, 9, 9, 12, 9, 9})   // and its next one is in doubt at a crash
 	f.Fuzz(func(t *testing.T, script []byte) { playFuzzed(t, orchestratedRules(), script) })
 }
 
@@ -125,7 +127,7 @@ func playScript(t *testing.T, rules Rules, fencing Fencing, script []byte) {
 // box answers more often than not.
 func TestPlays(t *testing.T) {
 	likely := []byte{9, 9, 9, 9, 9, 9, 9, 9, 13, 14, 15, 16, 17, 24, 25, 26, 24, 25, 3, 4, 5, 6, 7, 8, 10, 11, 12, 12}
-	rare := []byte{0, 18, 19, 20, 34, 34, 21, 22, 23, 27, 28, 30, 31, 32, 33, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47}
+	rare := []byte{0, 18, 19, 20, 34, 34, 21, 22, 23, 27, 28, 30, 31, 32, 33, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48}
 	for seed := range uint64(1000) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		script := make([]byte, 20+r.IntN(100))
@@ -217,7 +219,25 @@ func (p *play) orchestrate(b byte) {
 			m.Source, m.Target = mg.source.Node, mg.target.Node
 		}
 		p.do(Outcome{Migration: m})
+	case b == 48:
+		p.wipe()
 	}
+}
+
+// wipe has somebody delete the comment of a volume, whose VolumeAttachments know who has it. The outcome
+// of a migration is told then when somebody asks for the volume again.
+func (p *play) wipe() {
+	l := p.row.Ledger
+	if p.pending != nil || !p.s.known || p.s.Unresolved() || len(p.lost) > 0 || p.behind() || !p.row.Ours || l.Told != "" || l.Off {
+		return
+	}
+	p.cluster.adoption = Adoption{Access: l.Access, Timeout: l.Timeout, Grants: l.Grants}
+	p.row.Ours, p.row.Ledger = false, Ledger{}
+	p.older, p.acked = Volume{}, 0
+	for i := range p.witness.fates {
+		p.witness.fates[i].unsure = true
+	}
+	p.do(Observed{})
 }
 
 func (p *play) ticket() Waiter {
