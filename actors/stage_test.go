@@ -48,6 +48,7 @@ type stage struct {
 type cluster struct {
 	stale     map[NodeID]error // nil: it is
 	lost      string           // of whoever is stale
+	wasLost   string           // as it was told last
 	admit     error
 	migration Migration
 	silence   error // in place of the migration
@@ -61,6 +62,7 @@ func (c *cluster) answer(e Effect) (Done, bool) {
 	done := Done{}
 	switch e := e.(type) {
 	case Confirm:
+		c.wasLost = c.lost
 		done = Done{Lost: c.lost, Err: c.stale[e.Node]}
 	case Admit:
 		done = Done{Err: c.admit}

@@ -34,6 +34,7 @@ func FuzzStepOrchestrated(f *testing.F) {
 	f.Add([]byte{24, 9, 25, 9, 9, 40, 35, 24, 9, 9, 9, 9, 9, 9})           // left over, lost, and published meanwhile
 	f.Add([]byte{24, 9, 25, 9, 9, 43, 47, 18, 9, 9, 9, 18, 9, 9, 9})       // KubeVirt's deadline
 	f.Add([]byte{24, 9, 25, 9, 10, 3, 9, 16, 9, 9, 9, 45, 17, 9, 9, 9, 9}) // a write in doubt at the end of a migration
+	f.Add([]byte{24, 9, 25, 9, 9, 9, 9, 35, 24, 9, 40, 9, 9, 9, 9})        // a left-over node is lost after that was asked
 	f.Add([]byte{24, 9, 9, 48, 25, 9, 9, 9, 9, 9})                         // the ledger is wiped under a VM
 	f.Add([]byte{24, 9, 9, 48, 9, 25, 9, 10, 20, 9, 24, 9, 9, 12, 9, 9})   // and its next one is in doubt at a crash
 	f.Fuzz(func(t *testing.T, script []byte) { playFuzzed(t, orchestratedRules(), script) })
@@ -82,7 +83,7 @@ func newPlay(t testing.TB, rules Rules, fencing Fencing, prefix string) *play {
 		case Announce:
 			p.must(p.witness.announced(&p.disk, e.Announcement))
 			if e.Announcement.Kind == StaleCleared {
-				un := Unpublish{Node: e.Announcement.Node, Lost: p.cluster.lost}
+				un := Unpublish{Node: e.Announcement.Node, Lost: p.cluster.wasLost}
 				p.witness.leaving(un)
 				p.must(p.witness.unpublished(&p.disk, un))
 			}
