@@ -18,10 +18,11 @@ import (
 	"github.com/rds-csi/rds-csi/actors"
 )
 
-// The defaults of ClientConfig. They leave an attach storm of a few hundred nodes unthrottled.
+// The defaults of ClientConfig. They are above what external-attacher asks for: a live read that had to wait for
+// its turn too long would count as a node that cannot be read, and so as one that is lost.
 const (
-	DefaultQPS   = 50
-	DefaultBurst = 100
+	DefaultQPS   = 400
+	DefaultBurst = 800
 )
 
 // DefaultTimeout bounds one request to the API server.
