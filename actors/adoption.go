@@ -4,6 +4,7 @@
 package actors
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -28,7 +29,7 @@ func (m *machine) doneAdopt(ev Done) {
 	a := ev.Adoption
 	prefix, _ := NQNPrefix(m.s.vol.NQN, m.s.id)
 	l := Ledger{
-		Cluster: m.s.rules.Cluster, Fencing: FencingEpoch, Timeout: a.Timeout, Port: m.s.vol.Port, Prefix: prefix,
+		Cluster: m.s.rules.Cluster, Fencing: cmp.Or(a.Fencing, FencingEpoch), Timeout: a.Timeout, Port: m.s.vol.Port, Prefix: prefix,
 		Gen: 1, Epoch: epochOf(m.s.vol.NQN, m.s.id), Grants: oneByOne(a.Grants),
 	}
 	if prefix == DefaultNQNPrefix {

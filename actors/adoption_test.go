@@ -94,6 +94,18 @@ func TestAdoptionIsRefused(t *testing.T) {
 	}
 }
 
+// TestALostLedgerKeepsItsFence: somebody cleared the comment of a volume of this driver.
+func TestALostLedgerKeepsItsFence(t *testing.T) {
+	attached := Grant{"node-a", TokenAt(testStart.Add(-time.Hour))}
+	st := newOlderStage(t, Adoption{Access: AccessShared, Timeout: 300, Fencing: FencingHost, Grants: []Grant{attached}})
+	w := st.publish("node-a", AccessShared)
+	st.finish()
+	st.wantReply(w, nil)
+	if st.row.Ledger.Fencing != FencingHost || st.row.AllowHost != HostOf(testCluster, "node-a").NQN {
+		t.Fatalf("adopted as %+v", st.row)
+	}
+}
+
 // TestALostAdoptionIsSettled: its write may land at any time, and is found or made again.
 func TestALostAdoptionIsSettled(t *testing.T) {
 	for _, lands := range []bool{false, true} {

@@ -126,6 +126,9 @@ type Adoption struct {
 	Access Access
 	// Timeout of migrations in seconds, MinTimeout to MaxTimeout.
 	Timeout int
+	// Fencing is the mode with which this driver made the volume, whose ledger was lost since; zero for the
+	// older driver's, which becomes FencingEpoch.
+	Fencing Fencing
 	// Grants are the nodes whose VolumeAttachment says attached, in the order of its creation, with the
 	// time of that.
 	Grants []Grant

@@ -46,4 +46,5 @@ const (
 const (
 	NQNKey     = publishNQN // in VolumeAttachment.status.attachmentMetadata
 	TimeoutKey = keyTimeout // in PersistentVolume.spec.csi.volumeAttributes; seconds
+	FencingKey = keyFencing // likewise; a mode's name
 )

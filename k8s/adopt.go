@@ -47,7 +47,11 @@ func (a *Attachments) Adopt(ctx context.Context, id actors.VolumeID) (actors.Ado
 	if err := checkGrants(id, access, grants); err != nil {
 		return actors.Adoption{}, err
 	}
-	return actors.Adoption{Access: access, Timeout: a.migrationTimeout(used), Grants: grants}, nil
+	fencing, err := a.fencing(used)
+	if err != nil {
+		return actors.Adoption{}, err
+	}
+	return actors.Adoption{Access: access, Timeout: a.migrationTimeout(used), Fencing: fencing, Grants: grants}, nil
 }
 
 // persistentVolumes returns the PersistentVolumes of a volume, read live. There is one at least.
@@ -113,6 +117,20 @@ func (a *Attachments) migrationTimeout(pv *corev1.PersistentVolume) int {
 		return actors.DefaultTimeout
 	}
 	return n
+}
+
+// fencing returns the mode with which this driver made the volume, and 0 where it did not. A value that is
+// none is no reason to fence less than was promised.
+func (a *Attachments) fencing(pv *corev1.PersistentVolume) (actors.Fencing, error) {
+	text := pv.Spec.CSI.VolumeAttributes[a.config.FencingKey]
+	if text == "" {
+		return 0, nil
+	}
+	mode, err := actors.ParseFencing(text)
+	if err != nil {
+		return 0, fmt.Errorf("PersistentVolume %s, volumeAttributes %s: %v: %w", pv.Name, a.config.FencingKey, err, actors.ErrPrecondition) //nolint:errorlint // of one kind only
+	}
+	return mode, nil
 }
 
 // attached lists the VolumeAttachments of this driver that say attached, as they are now.

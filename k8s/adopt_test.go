@@ -98,6 +98,23 @@ func TestAdoptAccess(t *testing.T) {
 	}, disk(volume, shared, func(p *corev1.PersistentVolume) { p.Spec.VolumeMode = &filesystem }))
 }
 
+// A volume of this driver whose ledger was lost keeps the fence that its StorageClass promised.
+func TestAdoptFencing(t *testing.T) {
+	with := func(value string) func(*corev1.PersistentVolume) {
+		return func(p *corev1.PersistentVolume) { p.Spec.CSI.VolumeAttributes = map[string]string{"fencing": value} }
+	}
+	for value, want := range map[string]actors.Fencing{
+		"": 0, "epoch": actors.FencingEpoch, "host": actors.FencingHost, "none": actors.FencingNone,
+	} {
+		inCluster(t, func(c *cluster) {
+			c.wantAdoption(actors.Adoption{Access: actors.AccessShared, Timeout: 300, Fencing: want})
+		}, disk(volume, shared, with(value)))
+	}
+	inCluster(t, func(c *cluster) {
+		c.wantNoAdoption(actors.ErrPrecondition, "epoch, host, none")
+	}, disk(volume, shared, with("hots")))
+}
+
 func TestAdoptTimeout(t *testing.T) {
 	for value, want := range map[string]int{
 		"": 300, "30": 30, "900": 900, "3600": 3600, "29": 300, "3601": 300, "-1": 300, "5m": 300, strings.Repeat("9", 99): 300,

@@ -28,6 +28,8 @@ type AttachmentsConfig struct {
 	// TimeoutKey is the key of the volume context, and so of a PersistentVolume's volumeAttributes, that
 	// holds how long a migration may take, in seconds. "": every volume has the default.
 	TimeoutKey string
+	// FencingKey is likewise the key that holds the fencing mode. "": none is told.
+	FencingKey string
 	// Timeout bounds Stale and Adopt. 0 is DefaultTimeout.
 	Timeout time.Duration
 	// Changed is called when Wanted may answer with less than before, or for the first time: the caches

@@ -74,7 +74,7 @@ func newCluster(t *testing.T, objects ...runtime.Object) *cluster {
 	c.claims = newClaims(t, c.client)
 	var err error
 	c.attachments, err = NewAttachments(AttachmentsConfig{
-		Client: c.client, Claims: c.claims, Driver: driver, TimeoutKey: "migrationTimeoutSeconds",
+		Client: c.client, Claims: c.claims, Driver: driver, TimeoutKey: "migrationTimeoutSeconds", FencingKey: "fencing",
 		Logger: slog.New(slog.NewTextHandler(c.log, nil)),
 		Changed: func() {
 			c.mu.Lock()

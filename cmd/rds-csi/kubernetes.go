@@ -107,7 +107,8 @@ func (f *controllerFlags) inKubernetes(client clients, namespace string, tel *te
 		return surroundings{}, err
 	}
 	attachments, err := k8s.NewAttachments(k8s.AttachmentsConfig{
-		Client: client.builtin, Claims: claims, Driver: f.driverName, TimeoutKey: csi.TimeoutKey, Events: events, Logger: logger,
+		Client: client.builtin, Claims: claims, Driver: f.driverName, TimeoutKey: csi.TimeoutKey, FencingKey: csi.FencingKey,
+		Events: events, Logger: logger,
 		Changed: news.Recheck,
 	})
 	if err != nil {
