@@ -23,20 +23,16 @@ func (m *machine) adoption(r request) { m.start(inflightAdopt, Adopt{For: r.lead
 // Where nobody is, the export goes off, so that nobody uses the volume whom nobody knows of.
 func (m *machine) doneAdopt(ev Done) {
 	if ev.Err != nil {
-		m.refuse(fmt.Errorf("adopt volume %s, whose disk carries no ledger: %w", m.s.id, untold(ev.Err)))
+		m.refuse(fmt.Errorf("adopt volume %s: %w", m.s.id, untold(ev.Err)))
 		return
 	}
-	a := ev.Adoption
-	prefix, _ := NQNPrefix(m.s.vol.NQN, m.s.id)
-	l := Ledger{
-		Cluster: m.s.rules.Cluster, Fencing: cmp.Or(a.Fencing, FencingEpoch), Timeout: a.Timeout, Port: m.s.vol.Port, Prefix: prefix,
-		Gen: 1, Epoch: epochOf(m.s.vol.NQN, m.s.id), Grants: oneByOne(a.Grants),
-	}
-	if prefix == DefaultNQNPrefix {
-		l.Prefix = ""
-	}
-	if len(a.Grants) > 0 {
-		l.Access = a.Access
+	l := m.firstLedger(ev.Adoption)
+	if m.s.vol.Ours {
+		var err error
+		if l, err = m.takenLedger(ev.Adoption); err != nil {
+			m.refuse(fmt.Errorf("adopt volume %s of cluster %s: %w", m.s.id, m.s.vol.Ledger.Cluster, err))
+			return
+		}
 	}
 	if err := l.check(); err != nil {
 		m.refuse(fmt.Errorf("adopt volume %s: its VolumeAttachments make %w: %w", m.s.id, err, ErrPrecondition))
@@ -49,6 +45,22 @@ func (m *machine) doneAdopt(ev Done) {
 		return
 	}
 	m.revokeRows(inflightAdopted, m.s.queue[0].leader(), row)
+}
+
+// firstLedger returns the ledger of a row that has none.
+func (m *machine) firstLedger(a Adoption) Ledger {
+	prefix, _ := NQNPrefix(m.s.vol.NQN, m.s.id)
+	l := Ledger{
+		Cluster: m.s.rules.Cluster, Fencing: cmp.Or(a.Fencing, FencingEpoch), Timeout: a.Timeout, Port: m.s.vol.Port, Prefix: prefix,
+		Gen: 1, Epoch: epochOf(m.s.vol.NQN, m.s.id), Grants: oneByOne(a.Grants),
+	}
+	if prefix == DefaultNQNPrefix {
+		l.Prefix = ""
+	}
+	if len(a.Grants) > 0 {
+		l.Access = a.Access
+	}
+	return l
 }
 
 // oneByOne gives grants that have one time, as VolumeAttachments of one second have, times that tell their

@@ -39,6 +39,10 @@ type Write struct {
 	// Guard is the Ledger.Gen that the row shows before the write, where the transport can compare
 	// it on the box.
 	Guard uint64
+	// From is the cluster whose ledger this replaces, where a person had the volume taken over. The row
+	// must show that cluster's ledger with the gen Guard. Empty: the row is this cluster's already, or
+	// carries no ledger.
+	From string
 	// Revoke marks a write that takes a right away. It goes through the sessions that are reserved
 	// for revokes and reads.
 	Revoke bool

@@ -28,6 +28,19 @@ type Unpublish struct {
 	Node   NodeID // empty: every node
 	// Lost says why the node may still be using the volume; empty where it confirmed the detach.
 	Lost string
+	// Stale says that the grant was left over: nobody wants the volume on the node.
+	Stale bool
+}
+
+// TakeOver asks that a volume become this cluster's which is another cluster's, or the older driver's.
+type TakeOver struct {
+	Waiter Waiter
+	// From and Gen are those of the ledger that is to be replaced: a person was shown it. They are empty
+	// and 0 where the row carries none.
+	From string
+	Gen  uint64
+	// Force takes it over although that ledger grants it to nodes.
+	Force bool
 }
 
 // Exclusive asks for an operation on the volume's disk.
@@ -60,6 +73,7 @@ type Tick struct{}
 
 func (Publish) event()   {}
 func (Unpublish) event() {}
+func (TakeOver) event()  {}
 func (Exclusive) event() {}
 func (Observed) event()  {}
 func (Suspected) event() {}

@@ -201,11 +201,17 @@ func (e *encoder) event(ev Event) {
 	case Unpublish:
 		e.num(2)
 		e.node(ev.Node)
-		e.flags(ev.Lost != "")
+		e.flags(ev.Lost != "", ev.Stale)
 		e.waiter(ev.Waiter)
 	case Exclusive:
 		e.num(3)
 		e.op(ev.Op)
+		e.waiter(ev.Waiter)
+	case TakeOver:
+		e.num(4)
+		e.num(int64(len(ev.From)))
+		e.generation(ev.Gen)
+		e.flags(ev.Force)
 		e.waiter(ev.Waiter)
 	case Observed, Suspected, Outcome, Done, Tick: // nobody waits for these
 	}
@@ -259,7 +265,9 @@ func (e *encoder) requests(rs []request) {
 		e.num(int64(r.kind))
 		e.node(r.node)
 		e.num(int64(r.access))
-		e.flags(r.lost != "", r.stale, r.judged)
+		e.flags(r.lost != "", r.stale, r.judged, r.force)
+		e.num(int64(len(r.from)))
+		e.generation(r.gen)
 		e.node(r.admitted)
 		e.op(r.op)
 		e.num(int64(len(r.waiters)))
@@ -291,9 +299,9 @@ func (e *encoder) announcements(as []announcing) {
 // out for a reason: request.since and State.id, which decide nothing; Rules but for Quiet, which are
 // one for all.
 var encodedFields = map[reflect.Type]int{
-	reflect.TypeFor[State](): 22, reflect.TypeFor[settlement](): 12, reflect.TypeFor[request](): 12,
+	reflect.TypeFor[State](): 22, reflect.TypeFor[settlement](): 12, reflect.TypeFor[request](): 15,
 	reflect.TypeFor[Volume](): 9, reflect.TypeFor[Row](): 4, reflect.TypeFor[Ledger](): 13, reflect.TypeFor[Grant](): 2,
-	reflect.TypeFor[Rules](): 6, reflect.TypeFor[Publish](): 5, reflect.TypeFor[Unpublish](): 3, reflect.TypeFor[Exclusive](): 2,
+	reflect.TypeFor[Rules](): 6, reflect.TypeFor[Publish](): 5, reflect.TypeFor[Unpublish](): 4, reflect.TypeFor[Exclusive](): 2, reflect.TypeFor[TakeOver](): 4,
 	reflect.TypeFor[backoff](): 2, reflect.TypeFor[announcing](): 2, reflect.TypeFor[Announcement](): 11,
 	reflect.TypeFor[witness](): 4, reflect.TypeFor[seat](): 5, reflect.TypeFor[fate](): 6,
 	reflect.TypeFor[disk](): 5, reflect.TypeFor[lostRow](): 4, reflect.TypeFor[flight](): 4, reflect.TypeFor[budget](): 4,

@@ -135,6 +135,8 @@ func asked(ev Event) string {
 		return strings.TrimSpace(fmt.Sprintf("unpublish from %q %s", ev.Node, ev.Lost))
 	case Exclusive:
 		return string(ev.Op.Kind)
+	case TakeOver:
+		return "take over from " + ev.From
 	case Observed, Suspected, Outcome, Done, Tick: // nobody asks for these
 	}
 	return fmt.Sprintf("%#v", ev)

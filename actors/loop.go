@@ -281,6 +281,8 @@ func operationOf(ev Event) string {
 		return "publish"
 	case Unpublish:
 		return "unpublish"
+	case TakeOver:
+		return "adopt"
 	case Exclusive:
 		return string(ev.Op.Kind)
 	case Observed, Suspected, Outcome, Done, Tick: // nobody's requests

@@ -42,6 +42,10 @@ func (w *witness) answered(d *disk, r Reply, now time.Time) error {
 		if ev.Op.Kind == OpDelete && d.row.Exists {
 			return fmt.Errorf("P3: a delete answered success, the box shows %+v", d.row)
 		}
+	case TakeOver:
+		if r.Volume.Ledger.Cluster != testCluster {
+			return fmt.Errorf("P7: taken over is %+v", r.Volume)
+		}
 	case Observed, Suspected, Outcome, Done, Tick:
 	}
 	return nil

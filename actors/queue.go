@@ -17,7 +17,10 @@ type request struct {
 	policy  Policy // of publish
 	nqn     string // of publish: under which the node was told to use the volume before
 	lost    string // of unpublish
-	stale   bool   // of unpublish: nobody asked for it
+	stale   bool   // of unpublish: nobody wants the volume there
+	from    string // of adopting: the cluster whose ledger is to be replaced; empty: there is none
+	gen     uint64 // of adopting: that ledger's
+	force   bool   // of adopting: even where that ledger grants
 	op      Operation
 	waiters []Waiter
 	since   time.Time // when it was accepted
@@ -32,6 +35,7 @@ const (
 	publishing requestKind = iota
 	unpublishing
 	exclusive
+	adopting
 )
 
 // leader is the waiter whose trace the operation's effects belong to; zero where nobody waits.
@@ -44,13 +48,14 @@ func (r request) leader() Waiter {
 
 // same reports whether r asks for what q asks for, so that one may answer for both.
 func (r request) same(q request) bool {
-	return r.kind == q.kind && r.node == q.node && r.access == q.access && r.op.Kind == q.op.Kind && r.op.Key == q.op.Key
+	return r.kind == q.kind && r.node == q.node && r.access == q.access && r.op.Kind == q.op.Kind && r.op.Key == q.op.Key &&
+		r.from == q.from && r.gen == q.gen && r.force == q.force
 }
 
 // about reports whether r and q concern the same attachment, or both the disk, so that their order
 // matters: a retry joins the newest of these, if it joins at all.
 func (r request) about(q request) bool {
-	if r.kind == exclusive || q.kind == exclusive {
+	if r.kind >= exclusive || q.kind >= exclusive {
 		return r.kind == q.kind
 	}
 	return r.node == q.node || r.node == "" || q.node == ""

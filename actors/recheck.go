@@ -64,10 +64,11 @@ func (s *Supervisor) suspectStale(ctx context.Context) error {
 		return err
 	}
 	found, n := leftovers(rows, wanted)
-	if n > max(s.cfg.StaleLimit, 0) {
+	frozen := s.frozen(ctx)
+	if n > max(s.cfg.StaleLimit, 0) || (n > 0 && frozen != nil) {
 		if s.staleHeld.Swap(int64(n)) != int64(n) {
 			s.cfg.Logger.Error("grants without a VolumeAttachment are left alone, since they are many or revokes are frozen: compare them with `rds-csi volumes` and release what is really left over",
-				"grants", n, "limit", s.cfg.StaleLimit, "first", found[0])
+				"grants", n, "limit", max(s.cfg.StaleLimit, 0), "frozen", frozen != nil, "first", found[0])
 		}
 		s.cfg.Hooks.held()
 		return nil
@@ -77,6 +78,21 @@ func (s *Supervisor) suspectStale(ctx context.Context) error {
 		s.tell(f.volume, func(n *news) { n.suspects = &Suspected{Nodes: f.nodes} })
 	}
 	return nil
+}
+
+// frozen returns why no grant may be revoked by itself now, or nil. It tells when that has changed.
+func (s *Supervisor) frozen(ctx context.Context) error {
+	if s.cfg.Frozen == nil {
+		return nil
+	}
+	err := s.cfg.Frozen(ctx)
+	switch thawed := s.thawed.Swap(err == nil); {
+	case err != nil && thawed:
+		s.cfg.Logger.Warn("automatic revokes are frozen", "reason", err)
+	case err == nil && !thawed:
+		s.cfg.Logger.Info("automatic revokes go on")
+	}
+	return err
 }
 
 // leftovers returns the grants that are not wanted, and how many they are.

@@ -56,6 +56,55 @@ func (s *Supervisor) Unpublish(ctx context.Context, id VolumeID, node NodeID) er
 	return err
 }
 
+// Fence revokes the node's grant as that of a node that may be writing, whatever Nodes says: why is what
+// a person knows. It returns the volume afterwards. It fences as far as the volume's fencing mode does.
+func (s *Supervisor) Fence(ctx context.Context, id VolumeID, node NodeID, why string) (Volume, error) {
+	if err := checkIDs(id, node); err != nil {
+		return Volume{}, err
+	}
+	if why == "" {
+		return Volume{}, fmt.Errorf("fence node %s without a reason: %w", node, ErrInvalid)
+	}
+	return s.ask(ctx, id, "volume.fence", func(w Waiter) Event {
+		return Unpublish{Waiter: w, Node: node, Lost: why}
+	}, nodeAttr(node), attribute.String("rds_csi.node.lost", why))
+}
+
+// Release revokes the node's grant if it is left over, by a live read as of Orchestrator.Stale. It
+// returns the volume afterwards.
+func (s *Supervisor) Release(ctx context.Context, id VolumeID, node NodeID) (Volume, error) {
+	if err := checkIDs(id, node); err != nil {
+		return Volume{}, err
+	}
+	if s.cfg.Orchestrator == nil {
+		return Volume{}, fmt.Errorf("release volume %s from node %s: nobody can tell whether it is left over: %w", id, node, ErrUnavailable)
+	}
+	lost, err := s.cfg.Orchestrator.Stale(ctx, id, node)
+	if err != nil {
+		return Volume{}, fmt.Errorf("release volume %s from node %s: %w", id, node, untold(err))
+	}
+	return s.ask(ctx, id, "volume.release", func(w Waiter) Event {
+		return Unpublish{Waiter: w, Node: node, Lost: lost, Stale: true}
+	}, nodeAttr(node), attribute.String("rds_csi.node.lost", lost))
+}
+
+// TakeOver makes a volume this cluster's that is another cluster's, or the older driver's, and returns it
+// afterwards. from and gen are those of the ledger that is replaced, and empty where there is none: it is
+// ErrPrecondition where the row shows another one meanwhile, where this cluster has no use for the volume,
+// and, without force, where that ledger grants it to nodes. One that is this cluster's already stays as
+// it is.
+func (s *Supervisor) TakeOver(ctx context.Context, id VolumeID, from string, gen uint64, force bool) (Volume, error) {
+	if err := id.Check(); err != nil {
+		return Volume{}, err
+	}
+	if s.cfg.Orchestrator == nil {
+		return Volume{}, fmt.Errorf("adopt volume %s: nobody can tell whether it is this cluster's: %w", id, ErrUnavailable)
+	}
+	return s.ask(ctx, id, "volume.take-over", func(w Waiter) Event {
+		return TakeOver{Waiter: w, From: from, Gen: gen, Force: force}
+	}, attribute.String("rds_csi.from", from), attribute.Bool("rds_csi.force", force))
+}
+
 // Exclusive does work on the volume's disk while nothing else is done to the volume, and returns
 // the volume as the box shows it afterwards.
 func (s *Supervisor) Exclusive(ctx context.Context, id VolumeID, op Operation) (Volume, error) {

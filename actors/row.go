@@ -56,6 +56,9 @@ func (m *machine) revokeRows(what inflight, leader Waiter, rows ...Row) {
 func (m *machine) write(revoke bool, rows []Row) Write {
 	gen := m.s.vol.Ledger.Gen
 	w := Write{Volume: m.s.id, Guard: gen, Revoke: revoke}
+	if l := m.s.vol.Ledger; m.s.vol.Ours && l.Cluster != rows[0].Ledger.Cluster {
+		w.From = l.Cluster // taken over
+	}
 	if m.s.settling != nil {
 		gen = max(gen, m.s.settling.gen)
 	}

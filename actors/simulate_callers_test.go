@@ -158,6 +158,9 @@ func withWaiter(ev Event, w Waiter) Event {
 	case Exclusive:
 		ev.Waiter = w
 		return ev
+	case TakeOver:
+		ev.Waiter = w
+		return ev
 	case Observed, Suspected, Outcome, Done, Tick:
 	}
 	return ev

@@ -18,7 +18,9 @@ func Step(s State, now time.Time, ev Event) (State, []Effect) {
 	case Publish:
 		m.accept(request{kind: publishing, node: ev.Node, access: ev.Access, policy: ev.Policy, nqn: ev.Attached, waiters: []Waiter{ev.Waiter}})
 	case Unpublish:
-		m.accept(request{kind: unpublishing, node: ev.Node, lost: ev.Lost, waiters: []Waiter{ev.Waiter}})
+		m.accept(request{kind: unpublishing, node: ev.Node, lost: ev.Lost, stale: ev.Stale, waiters: []Waiter{ev.Waiter}})
+	case TakeOver:
+		m.accept(request{kind: adopting, from: ev.From, gen: ev.Gen, force: ev.Force, waiters: []Waiter{ev.Waiter}})
 	case Exclusive:
 		m.accept(request{kind: exclusive, op: ev.Op, waiters: []Waiter{ev.Waiter}})
 	case Observed:
@@ -155,7 +157,7 @@ func (m *machine) serve() {
 		m.s.known = false
 		return
 	}
-	if m.s.adoptable() {
+	if m.s.adoptable() && r.kind != adopting {
 		m.adoption(r)
 		return
 	}
@@ -166,6 +168,8 @@ func (m *machine) serve() {
 		m.unpublish(r)
 	case exclusive:
 		m.run(r)
+	case adopting:
+		m.takeOver(r)
 	}
 }
 

@@ -222,6 +222,8 @@ func (p *play) orchestrate(b byte) {
 		p.do(Outcome{Migration: m})
 	case b == 48:
 		p.wipe()
+	case b == 49:
+		p.ask(TakeOver{Waiter: p.ticket(), From: foreignCluster, Gen: 1})
 	}
 }
 

@@ -45,6 +45,12 @@ type Config struct {
 	// StaleLimit is how many grants may be left over at once and still be revoked without a person. Zero:
 	// 3. Negative: none is ever revoked by itself.
 	StaleLimit int
+	// Frozen is asked before grants are revoked by themselves. An error says why none may be now, or that
+	// this cannot be told. It returns within a few seconds. Nil: they may.
+	Frozen func(context.Context) error
+	// OnDemand is for a process that serves a person's request and ends: it attends to no volume but
+	// those that it is asked about, and revokes nothing by itself.
+	OnDemand bool
 
 	Announcer Announcer    // nil: nobody is told
 	Logger    *slog.Logger // nil: discarded
@@ -94,6 +100,7 @@ type Supervisor struct {
 	reconcile chan struct{} // latest wins: room for one
 	recheck   chan struct{} // likewise
 	staleHeld atomic.Int64  // grants that are left over and wait for a person
+	thawed    atomic.Bool   // Frozen said so last
 	tickets   atomic.Uint64
 	actors    sync.WaitGroup
 
@@ -129,11 +136,13 @@ func New(cfg Config) (*Supervisor, error) {
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.NewTracerProvider().Tracer("")
 	}
-	return &Supervisor{
+	s := &Supervisor{
 		cfg: cfg, step: Step,
 		stopping: make(chan struct{}), reconcile: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 		byID: map[VolumeID]*actor{},
-	}, nil
+	}
+	s.thawed.Store(true)
+	return s, nil
 }
 
 func orDefault(d *time.Duration, def time.Duration) {
@@ -157,13 +166,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.running = true
 	s.mu.Unlock()
 
-	s.Reconcile()
-	var tasks sync.WaitGroup
-	if s.cfg.Orchestrator != nil {
-		tasks.Go(func() { s.keepRechecked(ctx) })
+	if !s.cfg.OnDemand {
+		s.attend(ctx)
 	}
-	s.keepReconciled(ctx)
-	tasks.Wait()
+	<-ctx.Done()
 
 	s.mu.Lock()
 	s.running = false
@@ -171,6 +177,17 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	s.actors.Wait()
 	return nil
+}
+
+// attend reconciles the volumes with the box, and grants with what is wanted, until ctx is done.
+func (s *Supervisor) attend(ctx context.Context) {
+	s.Reconcile()
+	var tasks sync.WaitGroup
+	if s.cfg.Orchestrator != nil {
+		tasks.Go(func() { s.keepRechecked(ctx) })
+	}
+	s.keepReconciled(ctx)
+	tasks.Wait()
 }
 
 // post hands a message to a volume's actor, which is started if need be. It never waits.

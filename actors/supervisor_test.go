@@ -36,6 +36,7 @@ type house struct {
 
 	orchestrator Orchestrator // nil: none
 	staleLimit   int
+	frozen       func(context.Context) error
 
 	hooks struct{ waits, joins, panics atomic.Int64 }
 	stop  func()
@@ -51,7 +52,7 @@ func newHouse(t *testing.T, vols ...Volume) *house {
 func (h *house) open() {
 	s, err := New(Config{
 		Box: h.box, Nodes: h.nodes, Cluster: testCluster, CommandTimeout: 10 * time.Second, Announcer: h.told,
-		Orchestrator: h.orchestrator, StaleLimit: h.staleLimit,
+		Orchestrator: h.orchestrator, StaleLimit: h.staleLimit, Frozen: h.frozen,
 		Hooks: Hooks{
 			MailboxWait: func(time.Duration) { h.hooks.waits.Add(1) },
 			Joined:      func(string) { h.hooks.joins.Add(1) },

@@ -150,6 +150,8 @@ func waiterOf(ev Event) Waiter {
 		return ev.Waiter
 	case Exclusive:
 		return ev.Waiter
+	case TakeOver:
+		return ev.Waiter
 	case Observed, Suspected, Outcome, Done, Tick:
 	}
 	return 0
@@ -163,7 +165,7 @@ func (w *witness) ask(ev Event) {
 		w.seat(ev.Node).off = false
 	case Unpublish:
 		w.leaving(ev)
-	case Exclusive, Observed, Suspected, Outcome, Done, Tick:
+	case Exclusive, TakeOver, Observed, Suspected, Outcome, Done, Tick:
 	}
 }
 

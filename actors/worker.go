@@ -80,7 +80,9 @@ func (a *actor) inquire(ctx context.Context, e Effect, done *Done) {
 	switch e := e.(type) {
 	case Confirm:
 		ctx, span := a.span(ctx, "volume.confirm-stale", nodeAttr(e.Node))
-		done.Lost, done.Err = o.Stale(ctx, a.id, e.Node)
+		if done.Err = a.sup.frozen(ctx); done.Err == nil {
+			done.Lost, done.Err = o.Stale(ctx, a.id, e.Node)
+		}
 		end(span, nil) // that it is not stale is no failure
 	case Admit:
 		ctx, span := a.span(ctx, "volume.admit", nodeAttr(e.Target), attribute.String("rds_csi.policy", e.Policy.String()))

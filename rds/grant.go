@@ -107,6 +107,12 @@ func (b *Box) writable(ctx context.Context, w actors.Write) (row, *snapshot, err
 	case !r.ours:
 		return r, snap, nil // the older driver's; whether to take it over is decided elsewhere
 	}
+	if w.From != "" && r.ledger.Cluster == w.From {
+		if r.ledger.Gen != w.Guard {
+			return row{}, nil, fmt.Errorf("disk %q shows write %d of cluster %s, taken over was %d: %w", r.slot, r.ledger.Gen, w.From, w.Guard, actors.ErrUnavailable)
+		}
+		return r, snap, nil
+	}
 	if err := b.sameCluster(r); err != nil {
 		return row{}, nil, err
 	}
