@@ -39,6 +39,9 @@ type LeaseConfig struct {
 	Identity string
 	// WriteTimeout is the longest that a write to the box may take. The lease outlasts it.
 	WriteTimeout time.Duration
+	// Seize takes the lease away from whoever holds it, as a person may want, and waits until that one has
+	// stopped writing.
+	Seize bool
 	// Logger tells who leads. nil discards.
 	Logger *slog.Logger
 }
@@ -51,6 +54,7 @@ type Lease struct {
 
 	mu      sync.Mutex
 	renewed time.Time // when the last renewal that succeeded was sent; zero: it was never held
+	after   time.Time // when whoever it was taken from has stopped writing
 }
 
 // NewLease returns a Lease that nobody holds. It is ErrInvalid where the Config is.
@@ -68,6 +72,11 @@ func NewLease(config LeaseConfig) (*Lease, error) {
 // does, or when the lease is lost; then Run returns ErrLeaseLost. Once lead has returned while the lease is
 // held, it is given back, and Run returns what lead did.
 func (l *Lease) Run(ctx context.Context, lead func(context.Context) error) error {
+	if l.config.Seize {
+		if err := l.seize(ctx); err != nil {
+			return err
+		}
+	}
 	// The lease is kept while lead drains, which is longer than ctx lasts.
 	held, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
@@ -85,7 +94,10 @@ func (l *Lease) Run(ctx context.Context, lead func(context.Context) error) error
 				leading, end := context.WithCancel(elected)
 				defer context.AfterFunc(ctx, end)()
 				defer end()
-				err := lead(leading)
+				err := l.others(leading)
+				if err == nil {
+					err = lead(leading)
+				}
 				// Before release, which ends both: whether the elector gave up cannot be told from held
 				// later, since the elector may still be about to return.
 				lost := elected.Err() != nil && held.Err() == nil
@@ -126,7 +138,7 @@ func (l *Lease) Leading() bool { return l.left() > 0 }
 // MayWrite is ErrUnavailable unless a write that begins now meets its deadline before another process may
 // lead.
 func (l *Lease) MayWrite() error {
-	if l.left() < l.config.WriteTimeout {
+	if l.left() < l.config.WriteTimeout || l.waits() > 0 {
 		return fmt.Errorf("the lease %s is not held for long enough to write: %w", l.config.Name, actors.ErrUnavailable)
 	}
 	return nil
