@@ -16,6 +16,9 @@ import (
 	"github.com/rds-csi/rds-csi/rds"
 )
 
+// maxStaleLimit is the largest --stale-limit. Whoever wants more has not understood what it is for.
+const maxStaleLimit = 1000
+
 // controllerFlags are those of rds-csi controller.
 type controllerFlags struct {
 	commonFlags
@@ -24,6 +27,7 @@ type controllerFlags struct {
 	rdsAliases     string
 	leaderElect    bool
 	leaseNamespace string
+	staleLimit     int
 }
 
 func (f *controllerFlags) register(fs *flag.FlagSet) {
@@ -31,6 +35,7 @@ func (f *controllerFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.nodes, "nodes", "", "the `nodes` that exist, comma-separated, where there is no Kubernetes")
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "with Kubernetes, wait for the lease of the driver's name, so that several controllers may run; false: this is the only one")
 	fs.StringVar(&f.leaseNamespace, "lease-namespace", "", "`namespace` of that lease; empty: the pod's")
+	fs.IntVar(&f.staleLimit, "stale-limit", 3, "`grants` without a VolumeAttachment that are revoked by themselves once it is sure that they are left over; more at once wait for a person, 0: all do")
 	f.boxFlags.register(fs)
 	fs.StringVar(&f.rdsAliases, "rds-aliases", "", "other `addresses` of the same box that StorageClasses and older volumes name, comma-separated, as after it was renumbered")
 }
@@ -55,7 +60,7 @@ func runController(ctx context.Context, args []string, _, stderr io.Writer) erro
 		return err
 	}
 	logger.Info("serving", "version", version, "endpoint", cfg.endpoint, "http", d.http.Addr(),
-		"box", cfg.box.Address, "cluster-id", cfg.cluster)
+		"box", cfg.box.Address, "cluster-id", cfg.cluster, "stale-limit", f.staleLimit)
 	return d.Run(ctx)
 }
 
@@ -67,6 +72,12 @@ func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driv
 	}
 	if f.commandTimeout < time.Second || f.commandTimeout > time.Minute {
 		return cfg, usageError{fmt.Errorf("--command-timeout %v is not between 1s and 1m", f.commandTimeout)}
+	}
+	if f.staleLimit < 0 || f.staleLimit > maxStaleLimit {
+		return cfg, usageError{fmt.Errorf("--stale-limit %d is not between 0 and %d", f.staleLimit, maxStaleLimit)}
+	}
+	if cfg.staleLimit = f.staleLimit; cfg.staleLimit == 0 {
+		cfg.staleLimit = -1 // none
 	}
 	paths := strings.Split(f.volumePath, ",")
 	cfg.volumePath = paths[0]

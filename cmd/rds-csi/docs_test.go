@@ -55,7 +55,16 @@ func flagSets() map[string]*flag.FlagSet {
 	new(demoFlags).register(demo)
 	doctor := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	new(doctorFlags).register(doctor)
-	return map[string]*flag.FlagSet{"controller": controller, "node": node, "demo": demo, "doctor": doctor}
+	own := func(register func(*operatorFlags, *flag.FlagSet)) *flag.FlagSet {
+		fs := flag.NewFlagSet("for people", flag.ContinueOnError)
+		register(new(operatorFlags), fs)
+		return fs // besides the controller's
+	}
+	return map[string]*flag.FlagSet{
+		"volumes": own((*operatorFlags).registerVolumes), "release": own((*operatorFlags).registerRelease),
+		"fence": own((*operatorFlags).registerFence), "adopt": own((*operatorFlags).registerAdopt),
+		"controller": controller, "node": node, "demo": demo, "doctor": doctor,
+	}
 }
 
 func between(s, begin, end string) string {

@@ -32,6 +32,7 @@ type driverConfig struct {
 	nvmeAddress    string
 	volumePath     string
 	commandTimeout time.Duration
+	staleLimit     int // of the supervisor
 
 	surroundings makeSurroundings
 
@@ -53,6 +54,7 @@ type surroundings struct {
 	lease        *k8s.Lease                    // nil: this is the only controller
 	synced       func() bool                   // the caches are filled; nil: there are none
 	tasks        []func(context.Context) error // what must run for the others to work
+	frozen       func(context.Context) error   // why nothing is revoked by itself; nil: it may be
 }
 
 // A driver is a controller: the box, the supervisor of all volumes, and the CSI services around it.
@@ -140,6 +142,7 @@ func (d *driver) newSupervisor() (*actors.Supervisor, error) {
 	return actors.New(actors.Config{
 		Box: d.box, Nodes: d.around.nodes, Orchestrator: d.around.orchestrator, Cluster: d.cfg.cluster,
 		CommandTimeout: d.cfg.commandTimeout, Quiet: d.cfg.commandTimeout,
+		StaleLimit: d.cfg.staleLimit, Frozen: d.around.frozen,
 		Announcer: d, Logger: d.cfg.logger, Tracer: d.tel.Tracer("actors"),
 		Hooks: actors.Hooks{
 			MailboxWait: d.tel.MailboxWait, Joined: d.tel.Joined, Panicked: d.tel.Panicked,

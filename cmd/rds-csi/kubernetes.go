@@ -127,11 +127,15 @@ func (f *controllerFlags) inKubernetes(client clients, namespace string, tel *te
 	if err != nil {
 		return surroundings{}, err
 	}
-	return surroundings{
+	around := surroundings{
 		nodes: nodes, orchestrator: orchestrator{attachments, migrations},
 		announcers: []actors.Announcer{events, annotations}, lease: lease,
 		// Not of KubeVirt's objects, which may be half there: what is asked about them waits for itself.
 		synced: attachments.Synced,
 		tasks:  []func(context.Context) error{claims.Run, attachments.Run, migrations.Run, events.Run, annotations.Run},
-	}, nil
+	}
+	if lease != nil {
+		around.frozen = lease.Frozen
+	}
+	return around, nil
 }

@@ -35,6 +35,10 @@ const usage = `rds-csi is the CSI driver for MikroTik ROSE Data Servers.
   rds-csi controller   creates, grants and revokes volumes; one for a cluster
   rds-csi node         connects and mounts volumes; one for each node
   rds-csi doctor       examines a box, and settles how it behaves
+  rds-csi volumes      compares what is granted on the box with VolumeAttachments
+  rds-csi release      takes out a grant that is left over
+  rds-csi fence        revokes the grant of a node that may be writing
+  rds-csi adopt        takes over a volume of another cluster or of the older driver
   rds-csi demo         migrates a disk between two nodes on a simulated box
   rds-csi version      prints the version
 
@@ -51,6 +55,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		"controller": runController,
 		"node":       runNode,
 		"doctor":     runDoctor,
+		"volumes":    runVolumes,
+		"release":    runRelease,
+		"fence":      runFence,
+		"adopt":      runAdopt,
 		"demo":       runDemo,
 		"version":    runVersion,
 	}

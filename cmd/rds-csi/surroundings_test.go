@@ -6,10 +6,15 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"testing"
+	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,5 +76,40 @@ func TestSurroundingsInKubernetes(t *testing.T) {
 	}
 	if len(around.announcers) != 2 {
 		t.Errorf("%d tell people, want events and annotations", len(around.announcers))
+	}
+}
+
+// A person freezes what a controller revokes by itself, by its flag or on its lease.
+func TestRevokesByThemselvesCanBeFrozen(t *testing.T) {
+	for limit, want := range map[string]int{"3": 3, "7": 7, "0": -1} {
+		var f controllerFlags
+		fs := flag.NewFlagSet("controller", flag.ContinueOnError)
+		f.register(fs)
+		if err := parse(fs, []string{
+			"--kubernetes=false", "--nodes=node-a", "--cluster-id=0123456789ab", "--rds-address=box", "--rds-user=me", "--stale-limit=" + limit,
+		}, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := f.config(t.Context(), slog.New(slog.DiscardHandler))
+		if err != nil || cfg.staleLimit != want {
+			t.Errorf("--stale-limit=%s is %d, %v, want %d", limit, cfg.staleLimit, err, want)
+		}
+	}
+
+	f := controllerFlags{commonFlags: commonFlags{driverName: "rds.csi.srvlab.io"}, boxFlags: boxFlags{commandTimeout: time.Second}}
+	client := fake.NewClientset(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "rds-csi", Name: f.driverName, Annotations: map[string]string{"rds.csi.srvlab.io/automatic-revokes": "off"},
+	}})
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Component: telemetry.Controller, Driver: f.driverName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tel.Shutdown(context.WithoutCancel(t.Context())) }()
+	around, err := f.inKubernetes(clients{client, noKubeVirt()}, "rds-csi", tel, &driver{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := around.frozen(t.Context()); !errors.Is(err, actors.ErrPrecondition) {
+		t.Errorf("frozen = %v", err)
 	}
 }
