@@ -36,7 +36,7 @@ var mutants = []mutant{
 
 	// P4: a restart changes nothing.
 	{"take the older attachment as the target", "migration.go", "migration{source: l.Grants[0], target: l.Grants[1]}", "migration{source: l.Grants[1], target: l.Grants[0]}"},
-	{"let a bounce that was cut short be", "observe.go", "case read.Ledger.Off:", "case read.Ledger.Off && first && m.s.again:"},
+	{"let a bounce that was cut short be", "observe.go", "case ours && read.Ledger.Off:", "case ours && read.Ledger.Off && first && m.s.again:"},
 	{"believe a box that forgot", "observe.go", "if !first && m.lost(read) {", "if !first && m.lost(read) && m.s.again {"},
 	{"drop what was observed while busy", "step.go", "m.s.again = true // what is in flight may have begun before the change\n", ""},
 	{"decide on a row that is stale", "step.go", "m.now.Sub(m.s.readAt) > m.s.rules.Fresh", "m.now.Sub(m.s.readAt) > 1000*m.s.rules.Fresh"},
