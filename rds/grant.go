@@ -152,6 +152,8 @@ func (b *Box) written(ctx context.Context, w actors.Write, before row, a answer)
 	case isStale(earlier) || isStale(last):
 		// The guard is before both, so neither was done.
 		return unavailable(firstOf(earlier, last))
+	case earlier == nil && last == nil && len(w.Rows) > 1:
+		return b.inOrder(ctx, w, before)
 	case earlier == nil && last == nil:
 		return b.prove(ctx, w, before)
 	}
@@ -174,6 +176,27 @@ func (b *Box) written(ctx context.Context, w actors.Write, before row, a answer)
 		return refusal(answer)
 	}
 	return unresolved(fmt.Errorf("%w, and disk %q shows neither what was nor what was asked for", answer, after.slot))
+}
+
+// inOrder reads back two rows that were both acknowledged. A box may carry out the commands of one
+// connection in another order than they were sent in: the export would stay off then for those who keep
+// their grant. The last row is written once more where the first came last.
+func (b *Box) inOrder(ctx context.Context, w actors.Write, before row) error {
+	snap, err := b.look(ctx)
+	if err != nil {
+		return unresolved(fmt.Errorf("both rows were acknowledged, and the read-back failed: %v", err)) //nolint:errorlint // of one kind only
+	}
+	after, ok := snap.row(w.Volume)
+	if !ok || after.err != nil || !after.shows(w.Rows[0]) {
+		return b.prove(ctx, w, before)
+	}
+	last := w.Rows[len(w.Rows)-1]
+	values := rowValues{last.Export, last.NQN, last.AllowHost, last.Ledger.String()}
+	answer := b.change(ctx, command{KindRevoke, w.Volume, urgent, snap}, setRows{after.id, guardOf(after), []rowValues{values}}).err
+	if answer != nil {
+		return unresolved(fmt.Errorf("the box carried out two writes in another order, and writing the last once more failed: %w", answer))
+	}
+	return nil
 }
 
 func firstOf(errs ...error) error {

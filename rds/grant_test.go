@@ -73,6 +73,38 @@ func TestBounceIsSentTogether(t *testing.T) {
 	})
 }
 
+// TestBounceOutOfOrder has a box that carries out the second of two sets first: the export must be on at
+// the end, for the node that keeps its grant.
+func TestBounceOutOfOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBox(t)
+		f.addVolume(nil)
+		var first func() []string
+		n := 0
+		f.on(func(cmd []string, do func() []string) []string {
+			if cmd[0] != "/disk/set" {
+				return do()
+			}
+			switch n++; n {
+			case 1:
+				first = do
+				return done
+			case 2:
+				defer first()
+			}
+			return do()
+		})
+		w := bounce(2)
+		if err := f.box(nil).Write(testContext(t), w); err != nil {
+			t.Fatalf("Write = %v", err)
+		}
+		row, want := f.disk(testVolume), w.Rows[1]
+		if row["nvme-tcp-export"] != "yes" || row["comment"] != want.Ledger.String() {
+			t.Errorf("acknowledged, and the row shows %v, want %+v", row, want)
+		}
+	})
+}
+
 // TestWriteAnswers shows what a write is taken for by each answer and what the row shows then.
 func TestWriteAnswers(t *testing.T) {
 	refuse := func(func() []string) []string { return trap("failure: no") }
