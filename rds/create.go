@@ -212,7 +212,7 @@ func (m *making) refused(ctx context.Context, snap *snapshot) error {
 		// what this add made: it is not removed.
 		return fmt.Errorf("the box did not add the disk: %w", unavailable(explain(m.answer)))
 	}
-	if err := m.b.removeFile(ctx, m.spec.ID, m.path); err != nil {
+	if err := m.b.removeFile(ctx, snap, m.spec.ID, m.path); err != nil {
 		return m.unresolved("and what it left was not removed: %v", err)
 	}
 	return fmt.Errorf("the pool has %d bytes free, %d were asked for: %w: %w", c.Free, m.spec.Size, m.answer, actors.ErrFull)

@@ -49,11 +49,12 @@ func (b *Box) delete(ctx context.Context, id actors.VolumeID) error {
 		return b.remove(ctx, snap, id, r)
 	}
 	for _, dir := range b.cfg.VolumePaths {
-		if err := b.removeFile(ctx, id, filePath(dir, id)); err != nil {
+		if err := b.removeFile(ctx, snap, id, filePath(dir, id)); err != nil {
 			return err
 		}
 	}
-	return b.verifyGone(ctx, id)
+	_, err = b.verifyGone(ctx, id)
+	return err
 }
 
 func (b *Box) deletable(r row) error {
@@ -81,13 +82,15 @@ func (b *Box) remove(ctx context.Context, snap *snapshot, id actors.VolumeID, r 
 		return fmt.Errorf("remove the disk: %w", err)
 	}
 	// A file that a disk still uses must not go.
-	if err := b.verifyGone(ctx, id); err != nil {
+	snap, err := b.verifyGone(ctx, id)
+	if err != nil {
 		return err
 	}
-	if err := b.removeFile(ctx, id, r.path); err != nil {
+	if err := b.removeFile(ctx, snap, id, r.path); err != nil {
 		return err
 	}
-	return b.verifyGone(ctx, id)
+	_, err = b.verifyGone(ctx, id)
+	return err
 }
 
 // finish carries out a change that may find its work done: "no such item" is a success.
@@ -108,11 +111,13 @@ func (b *Box) finish(ctx context.Context, cmd command, c change) error {
 }
 
 // removeFile removes a file until the box says that there is none of that name. Only "no such item"
-// proves it: an acknowledged removal may have been of something that the box goes on to finish.
-func (b *Box) removeFile(ctx context.Context, id actors.VolumeID, file string) error {
+// proves it: an acknowledged removal may have been of something that the box goes on to finish. And it
+// does only where the pool is there, which snap shows, on a session that is older: on a younger one the
+// box may have restarted since, and the pool may still be to come.
+func (b *Box) removeFile(ctx context.Context, snap *snapshot, id actors.VolumeID, file string) error {
 	name := strings.TrimPrefix(file, "/") // /file knows no leading slash
 	for range 3 {
-		err := b.change(ctx, command{kind: KindRemoveFile, volume: id}, removeFile{name}).err
+		err := b.change(ctx, command{kind: KindRemoveFile, volume: id, seen: snap}, removeFile{name}).err
 		switch f := fateOf(err); {
 		case f == unsent:
 			return fmt.Errorf("remove file %s: %w", name, unavailable(err))
@@ -129,17 +134,17 @@ func (b *Box) removeFile(ctx context.Context, id actors.VolumeID, file string) e
 
 // verifyGone reports an error unless the box shows all of its pools and no row of the volume. While a
 // pool is missing, "no such item" proves nothing of a file either.
-func (b *Box) verifyGone(ctx context.Context, id actors.VolumeID) error {
+func (b *Box) verifyGone(ctx context.Context, id actors.VolumeID) (*snapshot, error) {
 	snap, err := b.look(ctx)
 	if err != nil {
-		return fmt.Errorf("verify that it is gone: %w", err)
+		return nil, fmt.Errorf("verify that it is gone: %w", err)
 	}
 	r, ok, err := b.find(snap, id)
 	switch {
 	case err != nil:
-		return fmt.Errorf("verify that it is gone: %w", err)
+		return nil, fmt.Errorf("verify that it is gone: %w", err)
 	case ok:
-		return fmt.Errorf("the box acknowledged the removal of disk %q and still shows it: %w", r.slot, actors.ErrUnresolved)
+		return nil, fmt.Errorf("the box acknowledged the removal of disk %q and still shows it: %w", r.slot, actors.ErrUnresolved)
 	}
-	return nil
+	return snap, nil
 }

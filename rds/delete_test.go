@@ -93,6 +93,50 @@ func TestDeleteLostAnswers(t *testing.T) {
 	}
 }
 
+// TestFileOfALatePool has a box that restarts after the listing which shows that the row is gone, and whose
+// pool comes back with the file a moment after the box said that there is no such file.
+func TestFileOfALatePool(t *testing.T) {
+	for _, without := range []string{"a row", "its row"} {
+		t.Run("a file without "+without, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeBox(t)
+				f.addVolume(nil)
+				lastListing := 2 // after that of the removal
+				if without == "a row" {
+					f.change(func() { f.disks, lastListing = f.disks[:1], 1 })
+				}
+				listings, late := 0, false
+				f.on(func(cmd []string, do func() []string) []string {
+					switch cmd[0] {
+					case "/disk/print":
+						if listings++; listings != lastListing {
+							late = false // it shows the pool
+							return do()
+						}
+						answer := do()
+						f.change(func() { _ = f.accepted[0].Close() }) // on which the file would be removed
+						time.Sleep(time.Second)                        // until there is another
+						late = true
+						return answer
+					case "/file/remove":
+						if late {
+							return missing
+						}
+					}
+					return do()
+				})
+				b := f.box(nil)
+				if err := b.Delete(testContext(t), testVolume); err != nil {
+					t.Errorf("Delete = %v", err)
+				}
+				if f.files[testFile] {
+					t.Error("deleted, and the file is there")
+				}
+			})
+		})
+	}
+}
+
 // TestDeleteUnfinished shows that a delete is not believed while the box shows something.
 func TestDeleteUnfinished(t *testing.T) {
 	for _, tt := range []struct {
