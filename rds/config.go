@@ -73,6 +73,11 @@ type Config struct {
 	// MayChange is asked right before each change is sent; an error keeps it from being sent. It must not
 	// block. Nil: always.
 	MayChange func() error
+
+	// RestartGrace is how long a disk that was there before what may have been a restart of the box is
+	// taken to come back. Zero means two minutes.
+	RestartGrace time.Duration
+
 	// Hooks are told what happens.
 	Hooks Hooks
 	// Tracer makes a span of each command. Nil means none.
@@ -187,7 +192,7 @@ func (cfg Config) complete() (Config, error) {
 		}
 	}
 	cfg.VolumePaths = slices.Clone(cfg.VolumePaths)
-	if cfg.CommandTimeout < 0 || cfg.InFlight < 0 || cfg.MinBackoff < 0 || cfg.MaxBackoff < 0 || cfg.IdleTimeout < 0 {
+	if cfg.CommandTimeout < 0 || cfg.InFlight < 0 || cfg.MinBackoff < 0 || cfg.MaxBackoff < 0 || cfg.IdleTimeout < 0 || cfg.RestartGrace < 0 {
 		return cfg, fmt.Errorf("a timeout, backoff or bound is negative: %w", actors.ErrInvalid)
 	}
 	if cfg.Sessions == 0 {
@@ -204,6 +209,7 @@ func (cfg Config) complete() (Config, error) {
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, time.Minute)
 	cfg.MinBackoff = cmp.Or(cfg.MinBackoff, 250*time.Millisecond)
 	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, 15*time.Second)
+	cfg.RestartGrace = cmp.Or(cfg.RestartGrace, 2*time.Minute)
 	cfg.Hooks = cfg.Hooks.complete()
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.NewTracerProvider().Tracer("")

@@ -90,12 +90,13 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 	defer cancel()
 	for tries := 0; ; tries++ {
 		var rows []routeros.Row
-		var began uint64
+		var began, born uint64
 		var at time.Time
 		dead := false
 		cmd := command{kind: KindList, class: urgent}
 		err := b.observe(ctx, cmd, func(ctx context.Context, sent func(*member)) error {
-			return b.on(ctx, cmd, sent, func(s session) (err error) {
+			leave := func(m *member) { born = m.born; sent(m) }
+			return b.on(ctx, cmd, leave, func(s session) (err error) {
 				// The session is there already, so it is older than the listing.
 				began, at = b.sessions.tick(), time.Now()
 				rows, err = s.List(ctx)
@@ -106,6 +107,8 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 		if err == nil {
 			snap := newSnapshot(at, rows, last)
 			snap.began = began
+			// A session that is older than the listing before is with a box that has not restarted since.
+			snap.expect(last, last != nil && born >= last.began, b.cfg.RestartGrace)
 			return snap, nil
 		}
 		// A connection that turns out to be dead when it is used is worth one more try.
@@ -118,7 +121,7 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 // List returns every row that carries a ledger, of this cluster or another, sorted by ID, from a
 // listing that began after the call. A row whose ledger is damaged comes with a zero ledger, which is
 // no cluster's. The error is actors.ErrUnavailable, also while the pool of a configured volume path is
-// missing, as for a while after a start of the box: the rows of its disks may be missing with it.
+// missing, as for a while after a start of the box, or a row that was there before: see Config.RestartGrace.
 func (b *Box) List(ctx context.Context) ([]actors.Volume, error) {
 	snap, err := b.look(ctx)
 	if err != nil {
@@ -126,6 +129,9 @@ func (b *Box) List(ctx context.Context) ([]actors.Volume, error) {
 	}
 	if err := b.complete(snap); err != nil {
 		return nil, fmt.Errorf("list volumes: whether these are all cannot be told: %w", err)
+	}
+	if missing := slices.Sorted(maps.Keys(snap.missing)); len(missing) > 0 {
+		return nil, fmt.Errorf("list volumes: %d are missing, of them %s: %w", len(missing), missing[0], snap.late(missing[0]))
 	}
 	var vols []actors.Volume
 	for _, id := range slices.Sorted(maps.Keys(snap.volumes)) {
@@ -141,8 +147,8 @@ func (b *Box) List(ctx context.Context) ([]actors.Volume, error) {
 }
 
 // Read returns one volume's row from a listing that began after the call. Exists is false where there
-// is none although every pool of the configured volume paths is there; while one is missing the error
-// is actors.ErrUnavailable. A row that two disks claim, or whose ledger is damaged, is
+// is none although every pool of the configured volume paths is there; while one is missing, or the row
+// that was there before may come back (Config.RestartGrace), the error is actors.ErrUnavailable. A row that two disks claim, or whose ledger is damaged, is
 // actors.ErrPrecondition.
 func (b *Box) Read(ctx context.Context, id actors.VolumeID) (actors.Volume, error) {
 	if err := id.Check(); err != nil {
@@ -170,7 +176,7 @@ func (b *Box) find(snap *snapshot, id actors.VolumeID) (row, bool, error) {
 	if r, ok := snap.row(id); ok {
 		return r, true, nil
 	}
-	if err := b.complete(snap); err != nil {
+	if err := errors.Join(b.complete(snap), snap.late(id)); err != nil {
 		return row{}, false, fmt.Errorf("whether the volume exists cannot be told: %w", err)
 	}
 	return row{}, false, nil

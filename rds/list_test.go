@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
 )
@@ -61,6 +62,47 @@ func TestPoolMissing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDiskMissing has a box that comes back with its pool and without a disk, as for a while after a start:
+// for so long it is neither gone nor free to be made again. A volume that was never there is not waited for.
+func TestDiskMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBox(t)
+		f.addVolume(nil)
+		b := f.box(nil)
+		if v, err := b.Read(testContext(t), testVolume); err != nil || !v.Exists {
+			t.Fatalf("Read = %+v, %v", v, err)
+		}
+		var late []attrs
+		f.change(func() { late, f.disks = f.disks[1:], f.disks[:1] })
+		f.drop()
+		for name, err := range everything(t, b) {
+			if name != "Capacity" && !errors.Is(err, actors.ErrUnavailable) {
+				t.Errorf("%s = %v, want ErrUnavailable", name, err)
+			}
+			oneKind(t, err)
+		}
+		if cmds := f.commands(); len(cmds) != 0 {
+			t.Errorf("the box was changed: %q", cmds)
+		}
+		if v, err := b.Read(testContext(t), otherVolume); err != nil || v.Exists {
+			t.Errorf("Read of another volume = %+v, %v, want none", v, err)
+		}
+		f.change(func() { f.disks = append(f.disks, late...) })
+		if v, err := b.Read(testContext(t), testVolume); err != nil || !v.Exists {
+			t.Errorf("Read when it has come back = %+v, %v", v, err)
+		}
+		f.change(func() { f.disks = f.disks[:1] })
+		f.drop()
+		if _, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
+			t.Errorf("Read when it is missing again = %v, want ErrUnavailable", err)
+		}
+		time.Sleep(2 * time.Minute)
+		if v, err := b.Read(testContext(t), testVolume); err != nil || v.Exists {
+			t.Errorf("Read when it has not come back for long = %+v, %v, want none", v, err)
+		}
+	})
 }
 
 // TestLeaveAlone shows that rows that are not certainly ours are not written, and are not taken for

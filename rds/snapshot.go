@@ -23,6 +23,9 @@ type snapshot struct {
 	pools   map[string][]pool // by mount point, without slashes
 	ports   map[string]int    // how many rows have the NVMe/TCP port, shown or by their ledger
 	files   map[string]file   // every file disk, by .id: what the next listing need not parse
+	// missing are volumes whose rows an earlier listing showed, before what may have been a restart of the
+	// box, and until when they are taken to come back.
+	missing map[actors.VolumeID]time.Time
 }
 
 // A file is a file disk as the box showed it, and what was made of that.
@@ -90,6 +93,39 @@ func (s *snapshot) add(re routeros.Row, old file) {
 		r = &both
 	}
 	s.volumes[r.holds] = r
+}
+
+// expect notes the rows of the listing before that are missing. restarted says that the box may have
+// restarted in between: disks come back later than the box does, perhaps, and a row that is not there
+// proves nothing for a while.
+func (s *snapshot) expect(before *snapshot, restarted bool, grace time.Duration) {
+	if before == nil {
+		return
+	}
+	s.missing = map[actors.VolumeID]time.Time{}
+	note := func(id actors.VolumeID, until time.Time) {
+		if _, back := s.volumes[id]; !back && s.at.Before(until) {
+			s.missing[id] = until
+		}
+	}
+	for id, until := range before.missing {
+		note(id, until)
+	}
+	if !restarted {
+		return
+	}
+	for id := range before.volumes {
+		note(id, s.at.Add(grace))
+	}
+}
+
+// late reports actors.ErrUnavailable for a volume whose row is taken to come back.
+func (s *snapshot) late(id actors.VolumeID) error {
+	until, missing := s.missing[id]
+	if !missing {
+		return nil
+	}
+	return fmt.Errorf("its disk was there before the box may have restarted, and is expected to come back until %s: %w", until.UTC().Format(time.RFC3339), actors.ErrUnavailable)
 }
 
 // row returns a volume's row, and false if there is none.
