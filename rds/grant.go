@@ -152,10 +152,8 @@ func (b *Box) written(ctx context.Context, w actors.Write, before row, a answer)
 	case isStale(earlier) || isStale(last):
 		// The guard is before both, so neither was done.
 		return unavailable(firstOf(earlier, last))
-	case earlier == nil && last == nil && len(w.Rows) > 1:
-		return b.inOrder(ctx, w, before)
 	case earlier == nil && last == nil:
-		return b.prove(ctx, w, before)
+		return b.inOrder(ctx, w, before)
 	}
 	answer := firstOf(earlier, last)
 	snap, err := b.look(ctx)
@@ -178,10 +176,13 @@ func (b *Box) written(ctx context.Context, w actors.Write, before row, a answer)
 	return unresolved(fmt.Errorf("%w, and disk %q shows neither what was nor what was asked for", answer, after.slot))
 }
 
-// inOrder reads back two rows that were both acknowledged. A box may carry out the commands of one
-// connection in another order than they were sent in: the export would stay off then for those who keep
-// their grant. The last row is written once more where the first came last.
+// inOrder judges a write that was acknowledged, and reads it back where it has two rows. A box may carry
+// out the commands of one connection in another order than they were sent in: the export would stay off
+// then for those who keep their grant. The last row is written once more where the first came last.
 func (b *Box) inOrder(ctx context.Context, w actors.Write, before row) error {
+	if len(w.Rows) == 1 {
+		return b.prove(ctx, w, before)
+	}
 	snap, err := b.look(ctx)
 	if err != nil {
 		return unresolved(fmt.Errorf("both rows were acknowledged, and the read-back failed: %v", err)) //nolint:errorlint // of one kind only
