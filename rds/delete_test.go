@@ -98,8 +98,7 @@ func TestDeleteLostAnswers(t *testing.T) {
 func TestFileOfALatePool(t *testing.T) {
 	for _, without := range []string{"a row", "its row"} {
 		t.Run("a file without "+without, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFakeBox(t)
+			inBubble(t, wireAPI, func(t *testing.T, f *fakeBox) {
 				f.addVolume(nil)
 				lastListing := 2 // after that of the removal
 				if without == "a row" {

@@ -76,8 +76,7 @@ func TestBounceIsSentTogether(t *testing.T) {
 // TestBounceOutOfOrder has a box that carries out the second of two sets first: the export must be on at
 // the end, for the node that keeps its grant.
 func TestBounceOutOfOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBox(t)
+	inBubble(t, wireAPI, func(t *testing.T, f *fakeBox) {
 		f.addVolume(nil)
 		var first func() []string
 		n := 0

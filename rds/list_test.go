@@ -67,8 +67,7 @@ func TestPoolMissing(t *testing.T) {
 // TestDiskMissing has a box that comes back with its pool and without a disk, as for a while after a start:
 // for so long it is neither gone nor free to be made again. A volume that was never there is not waited for.
 func TestDiskMissing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBox(t)
+	inBubble(t, wireAPI, func(t *testing.T, f *fakeBox) {
 		f.addVolume(nil)
 		b := f.box(nil)
 		if v, err := b.Read(testContext(t), testVolume); err != nil || !v.Exists {
