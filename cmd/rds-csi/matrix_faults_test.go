@@ -28,6 +28,8 @@ type trouble struct {
 	then func(context.Context, *matrixBox, time.Time) error
 	// refuseLogin refuses the next login.
 	refuseLogin bool
+	// fills says that the pool has no room until a request was answered.
+	fills bool
 	// forgets says that the box loses what it acknowledged last.
 	forgets bool
 }
@@ -49,7 +51,7 @@ func troubles() []trouble {
 		{name: "hold", hold: true},
 		{name: "freeze", at: func(b *matrixBox) { b.sim.FreezeSessions() }, then: thaw},
 		{name: "login-refused", fault: sim.Fault{DropBefore: true}, refuseLogin: true},
-		{name: "fill", at: func(b *matrixBox) { b.fill(0) }},
+		{name: "fill", fills: true, at: func(b *matrixBox) { b.fill(0) }},
 		{name: "reboot-before", fault: sim.Fault{Delay: time.Hour}, then: reboot},
 		{name: "reboot-after", fault: sim.Fault{AnswerDelay: time.Hour}, then: rebootSoon},
 		{name: "reboot-losing", fault: sim.Fault{AnswerDelay: time.Hour}, then: rebootLosing},
