@@ -67,6 +67,12 @@ func variations() []variation {
 		{name: "DiskDelay+HideLate", sw: sim.Switches{DiskDelay: soon / 4, HideLate: true}},
 		{name: "Resync=after", sw: sim.Switches{Resync: soon}},
 		{name: "Resync=always", sw: sim.Switches{Resync: -1}},
+		// With all rights and with rose-storage these change nothing, which is what is held here.
+		{name: "RightsAtLogin", sw: sim.Switches{RightsAtLogin: true}},
+		{name: "FilesNeedFTP", sw: sim.Switches{FilesNeedFTP: true}},
+		{name: "UsersNeedPolicy", sw: sim.Switches{UsersNeedPolicy: true}},
+		{name: "PlainPool", sw: sim.Switches{PlainPool: true}},
+		{name: "NoDiskMenu", sw: sim.Switches{NoDiskMenu: true}},
 		{name: "RenumberIDs", sw: sim.Switches{RenumberIDs: true}},
 	}
 }
