@@ -157,7 +157,9 @@ func (b *matrixBox) drive(ctx context.Context, tm *template, via transport, v va
 // a forced one.
 type matrixNodes struct{}
 
-func (matrixNodes) Check(context.Context, actors.VolumeID, actors.NodeID) (string, error) { return "", nil }
+func (matrixNodes) Check(context.Context, actors.VolumeID, actors.NodeID) (string, error) {
+	return "", nil
+}
 
 func (matrixNodes) Lost(_ context.Context, _ actors.VolumeID, node actors.NodeID) string {
 	if node == lostNode {
