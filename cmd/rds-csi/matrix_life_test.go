@@ -42,8 +42,8 @@ const (
 	// soonest and latest are how long after an answer a request is repeated: twice as long each time.
 	soonest = matrixTimeout / 40
 	latest  = matrixTimeout / 4
-	// patience is how often a request is repeated that is bound to fail.
-	patience = 3
+	// refusals is how often a request is repeated that is bound to fail.
+	refusals = 3
 )
 
 // matrixID returns the ID of a volume.
@@ -123,7 +123,7 @@ func (l *life) insist(ctx context.Context, s step) error {
 		if err != nil || done {
 			return err
 		}
-		if l.lone && s.name == "publish "+string(otherNode) && tries == patience {
+		if l.lone && s.name == "publish "+string(otherNode) && tries == refusals {
 			l.granted = l.granted[:1] // the comment has no room for it
 			return nil
 		}
