@@ -41,9 +41,13 @@ func dialAPI(ctx context.Context, cfg Config) (session, error) {
 	return &apiSession{client, cfg.CommandTimeout / 2}, nil
 }
 
-// List implements session.
-func (s *apiSession) List(ctx context.Context) ([]routeros.Row, error) {
-	r := s.run(ctx, []string{"/disk/print", "?type=file", "?mount-point", "?#|", "=.proplist=" + properties})[0]
+// Read implements session.
+func (s *apiSession) Read(ctx context.Context, what reading) ([]routeros.Row, error) {
+	words := []string{"/disk/print", "?type=file", "?mount-point", "?#|", "=.proplist=" + properties}
+	if what == uptime {
+		words = []string{"/system/resource/print", "=.proplist=uptime"}
+	}
+	r := s.run(ctx, words)[0]
 	return r.Reply.Re, r.Err
 }
 

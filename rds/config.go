@@ -74,8 +74,8 @@ type Config struct {
 	// block. Nil: always.
 	MayChange func() error
 
-	// RestartGrace is how long a disk that was there before what may have been a restart of the box is
-	// taken to come back. Zero means two minutes.
+	// RestartGrace is how long a disk that was there before a restart of the box is taken to come back.
+	// Zero means two minutes.
 	RestartGrace time.Duration
 
 	// Hooks are told what happens.
@@ -133,6 +133,7 @@ type Hooks struct {
 // The kinds of command, as metrics and spans name them.
 const (
 	KindList       = "list"
+	KindUptime     = "uptime"
 	KindGrant      = "grant"
 	KindRevoke     = "revoke"
 	KindCreate     = "create"

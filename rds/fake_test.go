@@ -46,7 +46,8 @@ type fakeBox struct {
 	nextID   int
 	disks    []attrs
 	files    map[string]bool // without a leading slash
-	log      []string        // commands but for listings, without the tag
+	log      []string        // commands but for what reads, without the tag
+	started  time.Time
 	listings int
 	conns    map[net.Conn]bool
 	accepted []net.Conn // in order
@@ -78,7 +79,7 @@ func wire(rows ...attrs) []routeros.Row {
 
 func newFakeBox(t *testing.T, over string) *fakeBox {
 	t.Helper()
-	f := &fakeBox{t: t, over: over, face: newFace(t, over), files: map[string]bool{}, conns: map[net.Conn]bool{}, nextID: 1}
+	f := &fakeBox{t: t, over: over, face: newFace(t, over), files: map[string]bool{}, conns: map[net.Conn]bool{}, nextID: 1, started: time.Now().Add(-24 * time.Hour)}
 	f.addRow(attrs{"type": "raid", "slot": "raid10", "mount-point": "raid10", "state": "clean", "size": "16003143565312", "free": "14789895307264"})
 	t.Cleanup(func() {
 		f.drop()
@@ -95,6 +96,12 @@ func (f *fakeBox) drop() {
 		}
 		clear(f.conns)
 	})
+}
+
+// restart ends all connections, as a box does that restarts.
+func (f *fakeBox) restart() {
+	f.change(func() { f.started = time.Now() })
+	f.drop()
 }
 
 func (f *fakeBox) change(do func()) {
@@ -133,7 +140,7 @@ func (f *fakeBox) disk(id actors.VolumeID) attrs {
 	return nil
 }
 
-// commands returns what came, but for listings.
+// commands returns what came, but for what reads.
 func (f *fakeBox) commands() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,9 +150,11 @@ func (f *fakeBox) commands() []string {
 // answer notes a command and returns the answer to it, with the rows that come before.
 func (f *fakeBox) answer(cmd []string) (rows []attrs, reply []string) {
 	f.mu.Lock()
-	if cmd[0] == "/disk/print" {
+	switch cmd[0] {
+	case "/disk/print":
 		f.listings++
-	} else if cmd[0] != "/login" && cmd[0] != "/cancel" {
+	case "/login", "/cancel", "/system/resource/print":
+	default:
 		f.log = append(f.log, strings.Join(cmd, " "))
 	}
 	act := f.act
@@ -179,6 +188,9 @@ func (f *fakeBox) do(cmd []string, out *[]attrs) []string {
 	}
 	switch cmd[0] {
 	case "/login", "/cancel":
+		return done
+	case "/system/resource/print":
+		*out = append(*out, attrs{"uptime": fmt.Sprintf("%ds", time.Since(f.started)/time.Second)})
 		return done
 	case "/disk/print":
 		for _, d := range f.disks {

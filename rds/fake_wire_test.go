@@ -256,13 +256,14 @@ var fakeCommands = func() language.Commands {
 		"nvme-tcp-server-port", "nvme-tcp-server-nqn", "nvme-tcp-server-allow-host-name",
 	}
 	return language.Commands{
-		"/disk/print":  {Flags: []string{"detail", "as-value"}, Where: true},
-		"/disk/find":   {Where: true, Implicit: true},
-		"/disk/get":    {Params: []string{"numbers", "value-name"}, Unnamed: []string{"numbers", "value-name"}},
-		"/disk/add":    {Params: values},
-		"/disk/set":    {Params: values, Unnamed: []string{"numbers"}},
-		"/disk/remove": {Params: []string{"numbers"}, Unnamed: []string{"numbers"}},
-		"/file/remove": {Params: []string{"numbers"}},
+		"/system/resource/get": {Params: []string{"value-name"}},
+		"/disk/print":          {Flags: []string{"detail", "as-value"}, Where: true},
+		"/disk/find":           {Where: true, Implicit: true},
+		"/disk/get":            {Params: []string{"numbers", "value-name"}, Unnamed: []string{"numbers", "value-name"}},
+		"/disk/add":            {Params: values},
+		"/disk/set":            {Params: values, Unnamed: []string{"numbers"}},
+		"/disk/remove":         {Params: []string{"numbers"}, Unnamed: []string{"numbers"}},
+		"/file/remove":         {Params: []string{"numbers"}},
 	}
 }()
 
@@ -276,6 +277,8 @@ func (c fakeConsole) Run(_ context.Context, call language.Call) (language.Value,
 		return c.list(c.f.rows(), call.Filter, func(r language.Row) language.Value { return r.Get(".id") })
 	case "/disk/get":
 		return c.get(call)
+	case "/system/resource/get":
+		call = language.Call{Path: "/system/resource/print"}
 	}
 	cmd := []string{call.Path}
 	for _, a := range call.Args {
@@ -293,6 +296,8 @@ func (c fakeConsole) Run(_ context.Context, call language.Call) (language.Value,
 		return nil, errDropped
 	case reply[0] == "!done" && call.Path == "/disk/print":
 		return c.list(rows, call.Filter, func(r language.Row) language.Value { return r })
+	case reply[0] == "!done" && len(rows) == 1:
+		return language.Text(rows[0]["uptime"]), nil
 	case reply[0] == "!done":
 		return language.Text(routeros.Row(reply[1:]).Get("ret")), nil
 	}

@@ -99,7 +99,7 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 			return b.on(ctx, cmd, leave, func(s session) (err error) {
 				// The session is there already, so it is older than the listing.
 				began, at = b.sessions.tick(), time.Now()
-				rows, err = s.List(ctx)
+				rows, err = s.Read(ctx, disks)
 				dead = err != nil && s.Err() != nil
 				return err
 			})
@@ -107,8 +107,10 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 		if err == nil {
 			snap := newSnapshot(at, rows, last)
 			snap.began = began
-			// A session that is older than the listing before is with a box that has not restarted since.
-			snap.expect(last, last != nil && born >= last.began, b.cfg.RestartGrace)
+			if last != nil {
+				// A session that is older than the listing before is with a box that has not restarted since.
+				snap.expect(last, born >= last.began && snap.lacks(last) && b.restarted(ctx, last.at), b.cfg.RestartGrace)
+			}
 			return snap, nil
 		}
 		// A connection that turns out to be dead when it is used is worth one more try.
@@ -116,6 +118,19 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 			return nil, explain(err)
 		}
 	}
+}
+
+// restarted reports whether the box may have restarted since a time.
+func (b *Box) restarted(ctx context.Context, since time.Time) bool {
+	var rows []routeros.Row
+	cmd := command{kind: KindUptime, class: urgent}
+	err := b.observe(ctx, cmd, func(ctx context.Context, sent func(*member)) error {
+		return b.on(ctx, cmd, sent, func(s session) (err error) {
+			rows, err = s.Read(ctx, uptime)
+			return err
+		})
+	})
+	return err != nil || len(rows) != 1 || routeros.Uptime(rows[0].Get("uptime")) <= time.Since(since)
 }
 
 // List returns every row that carries a ledger, of this cluster or another, sorted by ID, from a

@@ -67,7 +67,7 @@ func TestPoolMissing(t *testing.T) {
 // TestDiskMissing has a box that comes back with its pool and without a disk, as for a while after a start:
 // for so long it is neither gone nor free to be made again. A volume that was never there is not waited for.
 func TestDiskMissing(t *testing.T) {
-	inBubble(t, wireAPI, func(t *testing.T, f *fakeBox) {
+	overFakes(t, func(t *testing.T, f *fakeBox) {
 		f.addVolume(nil)
 		b := f.box(nil)
 		if v, err := b.Read(testContext(t), testVolume); err != nil || !v.Exists {
@@ -75,7 +75,7 @@ func TestDiskMissing(t *testing.T) {
 		}
 		var late []attrs
 		f.change(func() { late, f.disks = f.disks[1:], f.disks[:1] })
-		f.drop()
+		f.restart()
 		for name, err := range everything(t, b) {
 			if name != "Capacity" && !errors.Is(err, actors.ErrUnavailable) {
 				t.Errorf("%s = %v, want ErrUnavailable", name, err)
@@ -93,13 +93,65 @@ func TestDiskMissing(t *testing.T) {
 			t.Errorf("Read when it has come back = %+v, %v", v, err)
 		}
 		f.change(func() { f.disks = f.disks[:1] })
-		f.drop()
+		f.restart()
 		if _, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
 			t.Errorf("Read when it is missing again = %v, want ErrUnavailable", err)
 		}
 		time.Sleep(2 * time.Minute)
 		if v, err := b.Read(testContext(t), testVolume); err != nil || v.Exists {
 			t.Errorf("Read when it has not come back for long = %+v, %v, want none", v, err)
+		}
+	})
+}
+
+// TestDiskRemoved removes a disk, by another's hand and by a delete whose answer is lost, and ends the
+// connections: a box that has not restarted since the listing before shows on new ones what there is, and
+// nothing is waited for. Where it does not say for how long it has been up, it may have restarted.
+func TestDiskRemoved(t *testing.T) {
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		b := f.box(nil)
+		seen := func() {
+			t.Helper()
+			f.addVolume(nil)
+			if v, err := b.Read(testContext(t), testVolume); err != nil || !v.Exists {
+				t.Fatalf("Read = %+v, %v", v, err)
+			}
+			time.Sleep(time.Minute)
+		}
+		seen()
+		f.change(func() { f.disks = f.disks[:1] })
+		f.drop()
+		if v, err := b.Read(testContext(t), testVolume); err != nil || v.Exists {
+			t.Errorf("Read of a disk that another removed = %+v, %v", v, err)
+		}
+		if _, err := b.List(testContext(t)); err != nil {
+			t.Errorf("List = %v", err)
+		}
+		seen()
+		f.on(func(cmd []string, do func() []string) []string {
+			if reply := do(); cmd[0] != "/disk/remove" {
+				return reply
+			}
+			return drop
+		})
+		if err := b.Delete(testContext(t), testVolume); !errors.Is(err, actors.ErrUnresolved) {
+			t.Errorf("Delete whose answer is lost = %v", err)
+		}
+		if err := b.Delete(testContext(t), testVolume); err != nil {
+			t.Errorf("Delete = %v", err)
+		}
+		f.on(nil)
+		seen()
+		f.on(func(cmd []string, do func() []string) []string {
+			if cmd[0] == "/system/resource/print" {
+				return trap("failure: not now")
+			}
+			return do()
+		})
+		f.change(func() { f.disks = f.disks[:1] })
+		f.drop()
+		if _, err := b.Read(testContext(t), testVolume); !errors.Is(err, actors.ErrUnavailable) {
+			t.Errorf("Read where the uptime is not known = %v, want ErrUnavailable", err)
 		}
 	})
 }

@@ -35,7 +35,7 @@ type scripted struct {
 	done chan struct{}
 }
 
-func (s *scripted) List(context.Context) ([]routeros.Row, error) { return nil, nil }
+func (s *scripted) Read(context.Context, reading) ([]routeros.Row, error) { return nil, nil }
 
 func (s *scripted) Change(_ context.Context, changes ...change) []answer {
 	return make([]answer, len(changes))

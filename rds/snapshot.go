@@ -95,13 +95,20 @@ func (s *snapshot) add(re routeros.Row, old file) {
 	s.volumes[r.holds] = r
 }
 
+// lacks reports whether a row of the listing before is missing.
+func (s *snapshot) lacks(before *snapshot) bool {
+	for id := range before.volumes {
+		if _, still := s.volumes[id]; !still {
+			return true
+		}
+	}
+	return false
+}
+
 // expect notes the rows of the listing before that are missing. restarted says that the box may have
 // restarted in between: disks come back later than the box does, perhaps, and a row that is not there
 // proves nothing for a while.
 func (s *snapshot) expect(before *snapshot, restarted bool, grace time.Duration) {
-	if before == nil {
-		return
-	}
 	s.missing = map[actors.VolumeID]time.Time{}
 	note := func(id actors.VolumeID, until time.Time) {
 		if _, back := s.volumes[id]; !back && s.at.Before(until) {

@@ -77,8 +77,12 @@ func (cfg Config) checkSSH() error {
 	return nil
 }
 
-// List implements session.
-func (s sshSession) List(ctx context.Context) ([]routeros.Row, error) {
+// Read implements session.
+func (s sshSession) Read(ctx context.Context, what reading) ([]routeros.Row, error) {
+	if what == uptime {
+		out, err := s.Run(ctx, ":put [/system/resource get value-name=uptime]")
+		return []routeros.Row{{"=uptime=" + strings.TrimSpace(out)}}, err
+	}
 	return s.Print(ctx, console.List{
 		Menu: "/disk", Properties: strings.Split(properties, ","),
 		Any: []console.Condition{{Property: "type", Value: "file"}, {Property: "mount-point", Op: console.Present}},

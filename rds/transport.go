@@ -12,12 +12,11 @@ import (
 // A session is one logged-in connection with the box, whatever the transport. Its methods may be called
 // from any goroutine; how many commands it takes at a time is the pool's affair.
 //
-// Every error of List and of an answer wraps exactly one of routeros.ErrNotSent, routeros.ErrUnanswered
+// Every error of Read and of an answer wraps exactly one of routeros.ErrNotSent, routeros.ErrUnanswered
 // and *routeros.Trap: what must be known of a command is whether it may have run.
 type session interface {
-	// List returns the file disks and, in the same answer, the disks that are mounted, with the values
-	// exact, as the API gives them.
-	List(ctx context.Context) ([]routeros.Row, error)
+	// Read returns rows, with the values exact, as the API gives them.
+	Read(ctx context.Context, what reading) ([]routeros.Row, error)
 	// Change carries out changes in their order, sent together. A refused one does not keep those after
 	// it from running. There is one answer for each.
 	Change(ctx context.Context, changes ...change) []answer
@@ -27,6 +26,14 @@ type session interface {
 	// Close ends the session and what is under way on it, without waiting for the box.
 	Close()
 }
+
+// A reading is what is read.
+type reading int
+
+const (
+	disks  reading = iota // the file disks and, in the same answer, the disks that are mounted
+	uptime                // one row, with "uptime"
+)
 
 // An answer is what became of a change.
 type answer struct {

@@ -5,9 +5,9 @@ package doctor
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/rds-csi/rds-csi/rds/routeros"
 )
 
 // Compare tells what has changed from one report to a later one of the same box, as over a reboot. Rows are
@@ -21,7 +21,7 @@ func Compare(before, after *Report) []string {
 	if before.RouterOS != after.RouterOS {
 		say("RouterOS %s, then %s", before.RouterOS, after.RouterOS)
 	}
-	switch was, is := uptimeOf(before.Uptime), uptimeOf(after.Uptime); {
+	switch was, is := routeros.Uptime(before.Uptime), routeros.Uptime(after.Uptime); {
 	case is < was:
 		say("the box has rebooted: up %s, then %s", before.Uptime, after.Uptime)
 	case is < was+after.At.Sub(before.At)-time.Minute:
@@ -83,30 +83,4 @@ func (r Row) differences(now Row) (list []string) {
 		}
 	}
 	return list
-}
-
-// uptimeOf reads an uptime as RouterOS writes it: 1w2d3h4m5s, or 1w2d03:04:05 in the console. What it cannot
-// read is zero.
-func uptimeOf(text string) (d time.Duration) {
-	units := map[byte]time.Duration{'w': 7 * 24 * time.Hour, 'd': 24 * time.Hour, 'h': time.Hour, 'm': time.Minute, 's': time.Second}
-	number := 0
-	for i := range len(text) {
-		if unit, ok := units[text[i]]; ok {
-			n, err := strconv.Atoi(text[number:i])
-			if err != nil {
-				return 0
-			}
-			d += time.Duration(n) * unit
-			number = i + 1
-		}
-	}
-	var clock time.Duration
-	for part := range strings.SplitSeq(text[number:], ":") {
-		n, err := strconv.Atoi(part)
-		if err != nil {
-			return d
-		}
-		clock = clock*60 + time.Duration(n)*time.Second
-	}
-	return d + clock
 }

@@ -86,17 +86,6 @@ func TestPoolOf(t *testing.T) {
 	}
 }
 
-func TestUptimeOf(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"0s": 0, "1w2d3h4m5s": (9*24+3)*time.Hour + 4*time.Minute + 5*time.Second, "3w2d": 23 * 24 * time.Hour,
-		"2d03:04:05": 51*time.Hour + 4*time.Minute + 5*time.Second, "00:00:07": 7 * time.Second, "long": 0,
-	} {
-		if got := uptimeOf(text); got != want {
-			t.Errorf("%q: %v, want %v", text, got, want)
-		}
-	}
-}
-
 func TestCompare(t *testing.T) {
 	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	before := &Report{At: at, Address: "box:8729", RouterOS: "7.20.4 (stable)", Uptime: "1h", Rows: []Row{
