@@ -15,14 +15,20 @@ import (
 // Reboot turns the power off and on: every connection ends, changes under way are lost, and the box
 // comes back on the same addresses with its saved configuration and the same files. The context
 // bounds the wait for another reboot and the start.
-func (s *Sim) Reboot(ctx context.Context) error { return s.reboot(ctx, 0) }
+func (s *Sim) Reboot(ctx context.Context) error { return s.reboot(ctx, time.Time{}) }
 
 // RebootLosing is Reboot of a box that had not yet saved what was changed in the configuration in the
-// last time; the files stay as they are. It is known for the last few thousand changes since the power
-// came on.
-func (s *Sim) RebootLosing(ctx context.Context, last time.Duration) error { return s.reboot(ctx, last) }
+// last time before the call; the files stay as they are. It is known for the last few thousand changes since
+// the power came on.
+func (s *Sim) RebootLosing(ctx context.Context, last time.Duration) error {
+	if last <= 0 {
+		return s.Reboot(ctx)
+	}
+	return s.reboot(ctx, time.Now().Add(-last))
+}
 
-func (s *Sim) reboot(ctx context.Context, lose time.Duration) error {
+// reboot loses what was changed since a time; zero: nothing.
+func (s *Sim) reboot(ctx context.Context, lose time.Time) error {
 	select {
 	case s.power <- struct{}{}:
 		defer func() { <-s.power }()
@@ -49,8 +55,8 @@ func (s *Sim) reboot(ctx context.Context, lose time.Duration) error {
 // again is what a boot must know of the one before. The zero again is the first boot.
 type again struct {
 	again  bool
-	lose   time.Duration // of the configuration
-	filled int64         // of the pool
+	lose   time.Time // what was changed in the configuration since is lost; zero: nothing
+	filled int64     // of the pool
 }
 
 // load returns the table that a boot begins with.
@@ -61,8 +67,8 @@ func (h *hardware) load(a again) (table, error) {
 	}
 	sw := h.cfg.Switches
 	t.filled = a.filled
-	if a.lose > 0 {
-		t = h.store.rewind(t, time.Now().Add(-a.lose))
+	if !a.lose.IsZero() {
+		t = h.store.rewind(t, a.lose)
 	}
 	h.store.history = nil
 	if a.again && sw.RenumberIDs {

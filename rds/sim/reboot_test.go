@@ -141,6 +141,22 @@ func TestRenumberIDs(t *testing.T) {
 	}
 }
 
+// TestRebootLosingTheLast shows that the time that is lost ends with the call, however long the box takes to
+// go down: the last change is within the time since right before it.
+func TestRebootLosingTheLast(t *testing.T) {
+	s := start(t, Config{NVMeHost: LoopbackHost()})
+	c := login(t, s)
+	c.exported("old", nqnA, 4420, "=comment=before")
+	before := time.Now()
+	c.must("/disk/set", "=numbers=old", "=comment=after")
+	if err := s.RebootLosing(t.Context(), time.Since(before)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Disks(); len(got) != 1 || got[0].Comment != "before" {
+		t.Errorf("disks are %v, want the one as it was before", got)
+	}
+}
+
 // TestRebootLosing shows that a box may forget what it had acknowledged, with the .id it gave, while
 // files stay; and that without the fault nothing is lost.
 func TestRebootLosing(t *testing.T) {
