@@ -223,6 +223,26 @@ func TestExpand(t *testing.T) {
 			})
 		})
 	}
+	t.Run("forgotten in a restart", func(t *testing.T) {
+		overFakes(t, func(t *testing.T, f *fakeBox) {
+			f.addVolume(nil)
+			f.on(sets(1, func(func() []string) []string {
+				f.on(func(_ []string, do func() []string) []string {
+					f.on(nil)
+					f.restart()
+					return do()
+				})
+				return done
+			}))
+			b, ctx := f.box(nil), testContext(t)
+			if _, err := b.Expand(ctx, testVolume, 2*gib); !errors.Is(err, actors.ErrUnresolved) {
+				t.Errorf("Expand = %v, want ErrUnresolved", err)
+			}
+			if v, err := b.Expand(ctx, testVolume, 2*gib); err != nil || v.Size != 2*gib {
+				t.Errorf("the same Expand = %+v, %v", v, err)
+			}
+		})
+	})
 	t.Run("after a lost one", func(t *testing.T) {
 		overFakes(t, func(t *testing.T, f *fakeBox) {
 			f.addVolume(nil)

@@ -62,7 +62,7 @@ func (b *Box) expand(ctx context.Context, id actors.VolumeID, size int64) (actor
 	if fateOf(answer) == unanswered {
 		b.expands.lose(id, size, time.Now())
 	}
-	return b.expanded(ctx, r, size, answer)
+	return b.expanded(ctx, snap, r, size, answer)
 }
 
 // couldHold reports actors.ErrOutOfRange for a size that a volume's pool is too small for, however empty it
@@ -82,8 +82,8 @@ func (s *snapshot) couldHold(r row, size int64) error {
 	return nil
 }
 
-// expanded reads back what an expand did, whatever the box answered.
-func (b *Box) expanded(ctx context.Context, before row, size int64, answer error) (actors.Volume, error) {
+// expanded reads back what an expand did, whatever the box answered. seen is the listing before it.
+func (b *Box) expanded(ctx context.Context, seen *snapshot, before row, size int64, answer error) (actors.Volume, error) {
 	switch fateOf(answer) {
 	case unsent:
 		return actors.Volume{}, unavailable(answer)
@@ -104,6 +104,9 @@ func (b *Box) expanded(ctx context.Context, before row, size int64, answer error
 		return actors.Volume{}, unresolved(fmt.Errorf("%w, and the disk cannot be read any more", orAcknowledged(answer)))
 	case r.size == size:
 		return r.volume(), nil
+	case answer == nil && r.size == before.size && snap.born >= seen.began:
+		// On a session that is younger than the expand: the box may have restarted and not kept it.
+		return actors.Volume{}, unresolved(fmt.Errorf("the box acknowledged it, ended the connection, and shows %d bytes as before", r.size))
 	case answer == nil:
 		return actors.Volume{}, fmt.Errorf("the box acknowledged it and shows %d bytes: %w", r.size, actors.ErrOutOfRange)
 	case r.size != before.size:

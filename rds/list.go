@@ -106,7 +106,7 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 		})
 		if err == nil {
 			snap := newSnapshot(at, rows, last)
-			snap.began = began
+			snap.began, snap.born = began, born
 			if last != nil {
 				// A session that is older than the listing before is with a box that has not restarted since.
 				snap.expect(last, born >= last.began && snap.lacks(last) && b.restarted(ctx, last.at), b.cfg.RestartGrace)

@@ -19,6 +19,7 @@ import (
 type snapshot struct {
 	at      time.Time // when the rows were asked for, or before
 	began   uint64    // the same, by the clock of the sessions
+	born    uint64    // when the session was made, by the same clock
 	volumes map[actors.VolumeID]*row
 	pools   map[string][]pool // by mount point, without slashes
 	ports   map[string]int    // how many rows have the NVMe/TCP port, shown or by their ledger
