@@ -210,6 +210,10 @@ func (m *making) refused(ctx context.Context, snap *snapshot) error {
 	if !full {
 		// A final answer would need to know that no file was left, and one that is there may not be
 		// what this add made: it is not removed.
+		if saysTaken(m.answer) && !isStale(m.answer) {
+			return fmt.Errorf("the box did not add the disk, and shows none of that name: if file %s was left there, as by a box that restarted before it had saved the disk, see that nobody needs it, and /file/remove %s on the box: %w",
+				m.path, strings.TrimPrefix(m.path, "/"), unavailable(m.answer))
+		}
 		return fmt.Errorf("the box did not add the disk: %w", unavailable(explain(m.answer)))
 	}
 	if err := m.b.removeFile(ctx, snap, m.spec.ID, m.path); err != nil {

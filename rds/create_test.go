@@ -163,6 +163,40 @@ func TestCreateChecks(t *testing.T) {
 	})
 }
 
+// TestCreateFileInTheWay has a box that adds no disk over a file that is there. Whose it is cannot be known: it
+// stays, and whoever asks is told which file it is. A delete of the volume takes it away.
+func TestCreateFileInTheWay(t *testing.T) {
+	overFakes(t, func(t *testing.T, f *fakeBox) {
+		f.change(func() { f.files[testFile] = true })
+		f.on(on("/disk/add", func(do func() []string) []string {
+			f.mu.Lock()
+			blocked := f.files[testFile]
+			f.mu.Unlock()
+			if blocked {
+				return trap("failure: file already exists")
+			}
+			return do()
+		}))
+		b, ctx := f.box(nil), testContext(t)
+		_, err := b.Create(ctx, spec(nil))
+		if !errors.Is(err, actors.ErrUnavailable) || !strings.Contains(err.Error(), "/file/remove "+testFile+" ") {
+			t.Errorf("Create = %v, want ErrUnavailable with what to do about %s", err, testFile)
+		}
+		oneKind(t, err)
+		f.change(func() {
+			if !f.files[testFile] {
+				t.Error("the file was removed")
+			}
+		})
+		if err := b.Delete(ctx, testVolume); err != nil {
+			t.Errorf("Delete = %v", err)
+		}
+		if _, err := b.Create(ctx, spec(nil)); err != nil {
+			t.Errorf("Create without the file = %v", err)
+		}
+	})
+}
+
 func TestExpand(t *testing.T) {
 	set := func(do func(*fakeBox, func() []string) []string) func(*fakeBox) {
 		return func(f *fakeBox) {
