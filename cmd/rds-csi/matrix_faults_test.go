@@ -30,8 +30,9 @@ type trouble struct {
 	refuseLogin bool
 	// fills says that the pool has no room until a request was answered.
 	fills bool
-	// forgets says that the box loses what it acknowledged last.
-	forgets bool
+	// loses says that the box loses a change of its configuration, and forgets that it is the one that it
+	// acknowledged last.
+	loses, forgets bool
 }
 
 // troubles are all the ways in which the simulated box can fail a command.
@@ -54,8 +55,8 @@ func troubles() []trouble {
 		{name: "fill", fills: true, at: func(b *matrixBox) { b.fill(0) }},
 		{name: "reboot-before", fault: sim.Fault{Delay: time.Hour}, then: reboot},
 		{name: "reboot-after", fault: sim.Fault{AnswerDelay: time.Hour}, then: rebootSoon},
-		{name: "reboot-losing", fault: sim.Fault{AnswerDelay: time.Hour}, then: rebootLosing},
-		{name: "reboot-forgetting", fault: sim.Fault{Delay: time.Hour}, then: rebootForgetting, forgets: true},
+		{name: "reboot-losing", fault: sim.Fault{AnswerDelay: time.Hour}, then: rebootLosing, loses: true},
+		{name: "reboot-forgetting", fault: sim.Fault{Delay: time.Hour}, then: rebootForgetting, loses: true, forgets: true},
 	}
 }
 
@@ -86,10 +87,10 @@ func rebootLosing(ctx context.Context, b *matrixBox, came time.Time) error {
 // rebootForgetting loses the last change of the life, which was acknowledged.
 func rebootForgetting(ctx context.Context, b *matrixBox, _ time.Time) error {
 	changed := b.injector.lastChange()
-	if changed.IsZero() {
+	if changed.name == "" {
 		return b.sim.Reboot(ctx)
 	}
-	return b.sim.RebootLosing(ctx, time.Since(changed))
+	return b.sim.RebootLosing(ctx, time.Since(changed.at))
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -142,7 +143,7 @@ type injector struct {
 	met      bool
 	refuse   bool // the next login
 	released chan struct{}
-	changed  time.Time // when the last change before the trouble came; zero: none
+	changed  lastChange // before the trouble
 	begin    func(*trouble, time.Time)
 }
 
@@ -152,7 +153,7 @@ func (in *injector) arm(tr *trouble, at occurrence) {
 	defer in.mu.Unlock()
 	in.seen, in.order = map[string]int{}, nil
 	in.armed, in.at, in.met, in.refuse, in.released = tr, at, false, false, make(chan struct{})
-	in.changed = time.Time{}
+	in.changed = lastChange{}
 }
 
 // answered lets go what is held until a request was answered. It reports whether the trouble has come.
@@ -180,8 +181,18 @@ func (in *injector) hit() bool {
 	return in.met
 }
 
-// lastChange returns when the last change of the life came before the trouble, and zero if none did.
-func (in *injector) lastChange() time.Time {
+// A lastChange is what was changed last in the configuration before a trouble, and when that came. The zero
+// value is that nothing was.
+type lastChange struct {
+	name string // the command, or resize
+	at   time.Time
+}
+
+// resize stands for a /disk/set of the size.
+const resize = "/disk/set file-size"
+
+// lastChange returns the last change of the life before the trouble.
+func (in *injector) lastChange() lastChange {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.changed
@@ -203,7 +214,10 @@ func (in *injector) fault(c sim.Command) sim.Fault {
 	in.order = append(in.order, here)
 	if in.armed == nil || in.met || here != in.at {
 		if !in.met && here.changes() && strings.HasPrefix(c.Name, "/disk/") {
-			in.changed = time.Now()
+			in.changed = lastChange{c.Name, time.Now()}
+			if c.Arg("file-size") != "" && c.Name == "/disk/set" {
+				in.changed.name = resize
+			}
 		}
 		return sim.Fault{}
 	}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
@@ -55,7 +56,7 @@ type life struct {
 	id      string
 	fencing actors.Fencing
 	trouble *trouble // nil: none
-	lone    bool     // a second grant cannot be had
+	variation
 
 	// What was answered so far, and the box must show.
 	exists  bool
@@ -123,6 +124,13 @@ func (l *life) insist(ctx context.Context, s step) error {
 		if err != nil || done {
 			return err
 		}
+		if l.blocked(s, answer) {
+			// What the operator is told to do; a delete does it, too.
+			if err := l.insist(ctx, step{"delete what is in the way", l.remove, l.checkGone}); err != nil {
+				return err
+			}
+			l.gone = false
+		}
 		if l.lone && s.name == "publish "+string(otherNode) && tries == refusals {
 			l.granted = l.granted[:1] // the comment has no room for it
 			return nil
@@ -143,19 +151,32 @@ var maybe = []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Unavailab
 func (l *life) judge(ctx context.Context, s step, answer error) (done bool, disagreement error) {
 	switch code := status.Code(csi.Status(answer)); {
 	case answer == nil:
-		return true, l.eventually(ctx, s.check)
+		return true, l.eventually(ctx, s)
 	case code == codes.ResourceExhausted && !l.exists:
 		return false, l.checkNothing()
 	case slices.Contains(maybe, code):
 		return false, nil
-	case code == codes.FailedPrecondition && l.forgot && s.name == "delete" && l.attached():
+	case code == codes.FailedPrecondition && l.lost("/disk/set") && s.name == "delete" && l.attached():
 		return false, nil // the box forgot the detach, which is written again
-	case code == codes.NotFound && l.forgot && len(l.rows(l.id)) == 0:
-		return true, nil // the row was acknowledged and lost by the box
+	case code == codes.NotFound && l.lost("/disk/add") && len(l.rows(l.id)) == 0:
+		return true, nil // nobody makes it again; a delete finds its file
 	default:
 		return false, fmt.Errorf("a final answer, which nothing called for: %w", answer)
 	}
 }
+
+// blocked reports whether a create was told of a file that is in its way: one that is left of a row that the
+// box has lost, on a box that adds no disk over it. Whose it is the driver cannot know, so it stays.
+func (l *life) blocked(s step, answer error) bool {
+	_, left := l.file(l.id)
+	return s.name == "create" && l.sw.RefuseFile && l.trouble != nil && l.trouble.loses && left && len(l.rows(l.id)) == 0 &&
+		status.Code(csi.Status(answer)) == codes.Unavailable && strings.Contains(answer.Error(), "/file/remove "+fileOf(l.id)+" ")
+}
+
+// lost reports whether the box was made to forget a change that it had acknowledged, and that was such a
+// command. What was answered and what the box shows may differ in that alone: the driver has written it once,
+// and has no record but the box's.
+func (l *life) lost(name string) bool { return l.forgot && l.injector.lastChange().name == name }
 
 // attached reports whether the box shows a grant.
 func (l *life) attached() bool {
@@ -165,13 +186,17 @@ func (l *life) attached() bool {
 	})
 }
 
-// eventually makes a check. What the box forgot that was acknowledged is written again as soon as the
-// driver sees it.
-func (l *life) eventually(ctx context.Context, check func() error) error {
+// eventually makes the check of a step. What the box forgot that was acknowledged is written again as soon as
+// the driver sees it. A publish under which the box forgets a size tells the one that was acknowledged, of which a
+// node refuses a device that is smaller; one that is repeated tells what the box shows.
+func (l *life) eventually(ctx context.Context, s step) error {
 	for {
-		err := check()
+		err := s.check()
 		if err == nil || !l.forgot || pause(ctx, latest) != nil {
 			return err
+		}
+		if l.lost(resize) && strings.HasPrefix(s.name, "publish ") {
+			_ = s.call(ctx) // where it fails, the check fails again
 		}
 	}
 }
@@ -243,14 +268,15 @@ func (l *life) remove(ctx context.Context) error {
 // checkRow expects the row and the file of what was answered.
 func (l *life) checkRow() error {
 	rows := l.rows(l.id)
-	if len(rows) == 0 && l.forgot {
+	if len(rows) == 0 && l.lost("/disk/add") {
 		return nil
 	}
 	if len(rows) != 1 {
 		return fmt.Errorf("the box has %d rows of the volume: %+v", len(rows), rows)
 	}
 	r := rows[0]
-	if size, ok := l.file(l.id); !ok || size < r.Size || !l.forgot && (size != l.size || r.Size != l.size) {
+	// The file stays as it was when the box forgets the size of the disk.
+	if size, ok := l.file(l.id); !ok || size != l.size || r.Size != l.size && !(r.Size == firstSize && l.lost(resize)) {
 		return fmt.Errorf("answered %d bytes, the row has %d and the file %d (%t)", l.size, r.Size, size, ok)
 	}
 	ledger, ours, err := actors.ParseLedger(r.Comment)
