@@ -35,7 +35,9 @@ build: ## Build bin/rds-csi and bin/rds-sim
 
 .PHONY: test
 test: ## Run every test under the race detector, over API, TLS and SSH; then explore and simulate the volume
-	$(GO) test -race ./...
+	@mkdir -p .cache
+	RDS_MATRIX_REPORT=$(CURDIR)/.cache/matrix.txt $(GO) test -race -timeout 30m ./...
+	@cat .cache/matrix.txt 2>/dev/null || echo "matrix: passed before, and nothing has changed since"
 	cd e2e && $(GO) test -race ./...
 	@# In the package's folder, since go test prints what a test says there alone.
 	cd actors && $(GO) test -run '^(TestExplore|TestSimulation)$$'
@@ -51,6 +53,10 @@ simulate: ## Simulate SEEDS schedules (1000000) of a whole driver, from FIRST (0
 .PHONY: mutants
 mutants: ## Switch deliberate faults on, one after the other, and demand that a test fails (ONLY=epoch)
 	$(GO) run ./tools/mutate -only='$(ONLY)'
+
+.PHONY: matrix
+matrix: ## Run every cell of the matrix, which takes hours
+	RDS_MATRIX=all $(GO) test -race -v -timeout=0 -run '^TestMatrix$$' ./cmd/rds-csi | grep -Ev '^ *(=== |--- PASS)'
 
 .PHONY: race
 race: ## Run the tests COUNT times (5) under the race detector, in another order each time (PKG=./rds)

@@ -276,7 +276,7 @@ func (l *life) checkRow() error {
 	}
 	r := rows[0]
 	// The file stays as it was when the box forgets the size of the disk.
-	if size, ok := l.file(l.id); !ok || size != l.size || r.Size != l.size && !(r.Size == firstSize && l.lost(resize)) {
+	if size, ok := l.file(l.id); !ok || size != l.size || r.Size != l.size && (r.Size != firstSize || !l.lost(resize)) {
 		return fmt.Errorf("answered %d bytes, the row has %d and the file %d (%t)", l.size, r.Size, size, ok)
 	}
 	ledger, ours, err := actors.ParseLedger(r.Comment)
