@@ -299,7 +299,7 @@ func (e *encoder) announcements(as []announcing) {
 // out for a reason: request.since and State.id, which decide nothing; Rules but for Quiet, which are
 // one for all.
 var encodedFields = map[reflect.Type]int{
-	reflect.TypeFor[State](): 22, reflect.TypeFor[settlement](): 12, reflect.TypeFor[request](): 15,
+	reflect.TypeFor[State](): 22, reflect.TypeFor[settlement](): 13, reflect.TypeFor[request](): 15,
 	reflect.TypeFor[Volume](): 9, reflect.TypeFor[Row](): 4, reflect.TypeFor[Ledger](): 13, reflect.TypeFor[Grant](): 2,
 	reflect.TypeFor[Rules](): 6, reflect.TypeFor[Publish](): 5, reflect.TypeFor[Unpublish](): 4, reflect.TypeFor[Exclusive](): 2, reflect.TypeFor[TakeOver](): 4,
 	reflect.TypeFor[backoff](): 2, reflect.TypeFor[announcing](): 2, reflect.TypeFor[Announcement](): 11,
@@ -361,6 +361,7 @@ func (e *encoder) state(s State) {
 		e.generation(st.gen)
 		e.flags(st.blind, st.bounce, st.fence, st.acked)
 		e.due(st.bounceAt)
+		e.due(st.over)
 		e.due(st.due)
 		e.backoff(st.tries)
 		e.num(int64(min(st.strays, 2)))

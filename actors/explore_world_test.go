@@ -103,9 +103,8 @@ func (w *world) acts(to []act) []act {
 	add(verbFail, 0, fault && !dead && busy && w.flight.served == 0)
 	add(verbRefuse, 0, fault && !dead && (writing || running) && w.flight.served == 0)
 	for i := range w.lost {
-		// The rows of one write land in their order. None lands between the two of a bounce, which are sent
-		// together: see TestExplore.
-		add(verbLand, i, (i == 0 || w.lost[i-1].write != w.lost[i].write) && (!writing || w.flight.served%all == 0))
+		// The rows of one write land in their order.
+		add(verbLand, i, i == 0 || w.lost[i-1].write != w.lost[i].write)
 	}
 	blank := !w.s.known && !w.s.look
 	add(verbObserve, 0, blank || !w.s.again && w.s.known && w.spare.looks > 0)

@@ -52,7 +52,7 @@ func (m *machine) take(read Volume, first bool) {
 		// A command of an earlier process may still land, its first ledger too: see that the row stands until
 		// then.
 		m.s.settling = &settlement{
-			row: rowOf(read), blind: true, gen: read.Ledger.Gen, acked: true, due: m.s.rules.Quiet,
+			row: rowOf(read), blind: true, gen: read.Ledger.Gen, acked: true, due: m.s.rules.Quiet, over: m.s.rules.Quiet,
 		}
 	}
 }
@@ -62,7 +62,7 @@ func (m *machine) take(read Volume, first bool) {
 func (m *machine) finishBounce(read Volume) {
 	l := read.Ledger
 	l.Off = false
-	m.settleNow(m.s.rowFor(l), l.Gen)
+	m.settleNow(m.s.rowFor(l), l.Gen, m.s.rules.Quiet)
 	if read.Export {
 		m.s.settling.bounceAgain(m.bounceAfter(l))
 	}
@@ -81,7 +81,7 @@ func (m *machine) restore(read Volume) {
 	l := m.s.vol.Ledger
 	owed := l.Off
 	l.Off = false
-	m.settleNow(m.s.rowFor(l), l.Gen)
+	m.settleNow(m.s.rowFor(l), l.Gen, m.s.rules.Quiet)
 	st := m.s.settling
 	st.toTell = []announcing{{Announcement{Kind: Repaired}, m.now}}
 	// Hosts may have come back with the older row whom the right one would not have let in. Where

@@ -124,7 +124,7 @@ func (m *machine) doneGrant(err error) {
 		m.reply(m.pop(), nil)
 	case unknown(err):
 		// Nobody was told that the node is granted, so it is not: what stood before is written again.
-		m.settleNow(m.s.rowFor(m.s.vol.Ledger), row.Ledger.Gen)
+		m.settleNow(m.s.rowFor(m.s.vol.Ledger), row.Ledger.Gen, m.over())
 		m.refuse(fmt.Errorf("grant volume %s: the box did not acknowledge it: %w", m.s.id, unresolved(err)))
 	default:
 		m.refuse(fmt.Errorf("grant volume %s: %w", m.s.id, err))

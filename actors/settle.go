@@ -31,6 +31,10 @@ type settlement struct {
 	bounceAt time.Time
 	fence    bool // a bounce was or is called for: a row that strays in after it calls for another
 
+	// over is when no write whose answer was lost can land any more. A bounce before it would not count:
+	// such a write may land between its two rows and let a lost node back in, and the read-back would match.
+	over time.Time
+
 	acked  bool      // row was acknowledged with gen
 	due    time.Time // of the next step
 	tries  backoff
@@ -40,9 +44,10 @@ type settlement struct {
 	toTell []announcing // to be told at the end, as far as the row shows it then
 }
 
-// settleNow begins a settlement that writes at once. gen is the highest that was sent.
-func (m *machine) settleNow(row Row, gen uint64) {
-	m.s.settling = &settlement{row: row, gen: gen, due: m.now}
+// settleNow begins a settlement that writes at once. gen is the highest that was sent; what was lost can
+// land until over.
+func (m *machine) settleNow(row Row, gen uint64, over time.Time) {
+	m.s.settling = &settlement{row: row, gen: gen, due: m.now, over: over}
 }
 
 // settleLater begins the settlement of an exclusive operation. Whatever becomes of the disk shows
@@ -50,7 +55,7 @@ func (m *machine) settleNow(row Row, gen uint64) {
 func (m *machine) settleLater() {
 	m.s.settling = &settlement{
 		row: rowOf(m.s.vol), blind: true, gen: m.s.vol.Ledger.Gen,
-		acked: true, due: m.over(),
+		acked: true, due: m.over(), over: m.over(),
 	}
 }
 
@@ -65,6 +70,9 @@ func (st *settlement) bounceAgain(at time.Time) {
 	st.bounce, st.bounceAt, st.fence = true, at, true
 }
 
+// bounceDue returns when the export is to be bounced.
+func (st *settlement) bounceDue() time.Time { return later(st.bounceAt, st.over) }
+
 // settle takes the next step if it is due, and reports whether it took one.
 func (m *machine) settle() bool {
 	st := m.s.settling
@@ -76,10 +84,10 @@ func (m *machine) settle() bool {
 		leader = st.held[0].leader()
 	}
 	switch {
-	case st.bounce && !m.now.Before(st.bounceAt):
+	case st.bounce && !m.now.Before(st.bounceDue()):
 		m.revokeRows(inflightSettle, leader, m.bounced(st.row.Ledger)...)
 	case st.acked && st.bounce:
-		st.due = st.bounceAt
+		st.due = st.bounceDue()
 		return false
 	case st.acked:
 		m.start(inflightVerify, ReadRow{For: leader})
@@ -144,7 +152,7 @@ func (m *machine) doneSettle(err error) {
 		m.acknowledged(m.s.sent.last())
 		st.acked, st.tries = true, backoff{}
 		if st.bounce && len(m.s.sent.Rows) == 1 {
-			st.due = st.bounceAt // the survivor is served meanwhile
+			st.due = st.bounceDue() // the survivor is served meanwhile
 			return
 		}
 		st.bounce = false
@@ -152,6 +160,9 @@ func (m *machine) doneSettle(err error) {
 		// The lost write was given up before this one was sent.
 		st.due = m.over()
 	case unknown(err) || errors.Is(err, ErrUnavailable):
+		if unknown(err) {
+			st.over = m.over()
+		}
 		if unknown(err) && len(m.s.sent.Rows) > 1 {
 			// It may have happened, or half of it, or may yet: the survivor is served first.
 			st.bounceAgain(m.now.Add(m.s.rules.BounceGap))

@@ -101,7 +101,7 @@ func (m *machine) doneRevoke(err error) {
 	case unknown(err):
 		// The node was asked off, so it is written off until the box is seen to agree.
 		bounce := len(m.s.sent.Rows) > 1
-		m.settleNow(row, row.Ledger.Gen)
+		m.settleNow(row, row.Ledger.Gen, m.over())
 		m.s.settling.toTell = told
 		if bounce {
 			m.s.settling.bounceAgain(m.now.Add(m.s.rules.BounceGap))

@@ -253,7 +253,7 @@ func (m *machine) doneRecord(err error) {
 		m.tell(told)
 		m.s.entries = backoff{}
 	case unknown(err):
-		m.settleNow(row, row.Ledger.Gen)
+		m.settleNow(row, row.Ledger.Gen, m.over())
 		m.s.settling.toTell = told
 	default:
 		m.s.entries.fail(m.now)

@@ -20,7 +20,7 @@ var mutants = []mutant{
 
 	// P2: order.
 	{"grant while a write is unresolved", "publish.go", "if m.s.settling != nil {", "if m.s.settling != nil && m.s.settling.strays > 9 {"},
-	{"skip the settlement of a lost grant", "publish.go", "m.settleNow(m.s.rowFor(m.s.vol.Ledger), row.Ledger.Gen)", "m.forget()"},
+	{"skip the settlement of a lost grant", "publish.go", "m.settleNow(m.s.rowFor(m.s.vol.Ledger), row.Ledger.Gen, m.over())", "m.forget()"},
 	{"skip the settlement of a lost operation", "exclusive.go", "m.settleLater()", "m.forget()"},
 	{"skip the rebuild barrier", "observe.go", "case first && m.now.Before(m.s.rules.Quiet):", "case first && m.now.Before(m.s.rules.Quiet) && m.s.again:"},
 	{"believe an acknowledgement without the read-back", "settle.go", "st.blind || v.shows(st.row)", "st.blind || v.Exists"},
@@ -55,6 +55,7 @@ var mutants = []mutant{
 	// P6: fence.
 	{"use an epoch again", "row.go", "return max(TokenAt(m.now), m.s.vol.Ledger.Epoch+1, m.s.epoch+1)", "return max(m.s.vol.Ledger.Epoch, 1)"},
 	{"bounce nobody off", "unpublish.go", `return after.Fencing == FencingHost && lost != ""`, `return after.Fencing == FencingHost && lost == "never"`},
+	{"bounce while a lost write may land", "settle.go", "return later(st.bounceAt, st.over)", "return st.bounceAt"},
 	{"allow any host", "row.go", "l.Fencing == FencingHost && len(l.Grants) == 1", "l.Fencing == FencingHost && len(l.Grants) == 9"},
 	{"leave the export on after the last detach", "row.go", "row.Export = (len(l.Grants) > 0 || l.Fencing == FencingNone) && !l.Off", "row.Export = !l.Off"},
 }
