@@ -8,7 +8,7 @@ import "fmt"
 // run decides a request for work on the volume's disk.
 func (m *machine) run(r request) {
 	if m.s.settling != nil {
-		m.refuse(fmt.Errorf("%s volume %s: an earlier write to the box is unresolved, retry later: %w", r.op.Kind, m.s.id, ErrUnavailable))
+		m.refuse(fmt.Errorf("%s volume %s: %s, retry later: %w", r.op.Kind, m.s.id, m.doubt(), ErrUnavailable))
 		return
 	}
 	v := m.s.vol

@@ -27,7 +27,7 @@ var explored struct{ worlds, states, transitions, violations atomic.Int64 }
 //
 // The world is one volume and three nodes. Callers ask for anything in the world's alphabet, at any
 // moment, two at a time at most and budget.requests times in all, beginning from a volume that is
-// detached, attached, or attached to two. The box carries out each row of a command, and answers, at
+// not there, detached, attached, or attached to two. The box carries out each row of a command, and answers, at
 // any moment. Up to budget.faults times an answer is lost (what was not carried out may land at any
 // moment of CommandTimeout, or never), nothing can be sent, the box refuses, the process crashes with
 // whatever is in flight, or the box reboots and forgets its last write. A row may be looked at budget.looks
@@ -106,14 +106,18 @@ func exploredWorlds() []bounds {
 }
 
 // alphabet returns what callers may ask for: everything of each node, one publish with another access
-// mode, and the operations on the disk.
+// mode, and the operations on the disk; that it be made only where one node may have it, to keep the others small.
 func alphabet(access Access) []Event {
 	var evs []Event
 	for _, node := range playNodes {
 		evs = append(evs, Publish{Node: node, Access: access}, Unpublish{Node: node}, Unpublish{Node: node, Lost: "gone"})
 	}
 	evs = append(evs, Unpublish{})
-	for _, kind := range []OpKind{OpDelete, OpExpand} {
+	kinds := []OpKind{OpDelete, OpExpand}
+	if access == AccessSingle {
+		kinds = append(kinds, OpCreate)
+	}
+	for _, kind := range kinds {
 		evs = append(evs, Exclusive{Op: Operation{Kind: kind}})
 	}
 	return evs
@@ -167,6 +171,11 @@ func roots(t *testing.T, b *bounds) []*world {
 		}
 		w.now = w.now.Add(nap)
 		all = append(all, w)
+	}
+	if p, _ := b.alphabet[0].(Publish); p.Access == AccessSingle {
+		gone := fresh.clone()
+		gone.row = Volume{ID: testVolume}
+		all = append(all, gone)
 	}
 	for _, w := range all {
 		w.spare = b.spare

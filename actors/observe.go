@@ -41,21 +41,22 @@ func (m *machine) take(read Volume, first bool) {
 	m.s.vol = read
 	m.s.vol.ID = m.s.id
 	m.s.epoch = max(m.s.epoch, read.Ledger.Epoch)
-	ours := m.s.ours() == nil
-	if !ours && !m.s.adoptable() {
-		return // requests are refused; nothing of it is ours to mend
-	}
 	switch {
-	case ours && read.Ledger.Off:
+	case m.s.ours() == nil && read.Ledger.Off:
 		m.finishBounce(read)
-	case first && m.now.Before(m.s.rules.Quiet):
-		// A command of an earlier process may still land, its first ledger too: see that the row stands until
-		// then.
+	case m.s.others() || !first || !m.now.Before(m.s.rules.Quiet):
+		// Nothing of it is ours to mend, or nothing needs it.
+	default:
+		// A command of an earlier process may still land: see that the row stands until then, and where
+		// there is none, that none appears.
 		m.s.settling = &settlement{
 			row: rowOf(read), blind: true, gen: read.Ledger.Gen, acked: true, due: m.s.rules.Quiet, over: m.s.rules.Quiet,
 		}
 	}
 }
+
+// others reports whether the volume's row is one that no process of this cluster's writes.
+func (s State) others() bool { return s.vol.Exists && s.ours() != nil && !s.adoptable() }
 
 // finishBounce ends a bounce that was cut short. Where the export is off, whoever was connected is
 // gone, and it is only turned on again. Where it is on, the bounce is owed still.

@@ -42,6 +42,9 @@ func (w *witness) answered(d *disk, r Reply, now time.Time) error {
 		if ev.Op.Kind == OpDelete && d.row.Exists {
 			return fmt.Errorf("P3: a delete answered success, the box shows %+v", d.row)
 		}
+		if slices.ContainsFunc(d.lost, func(l lostRow) bool { return l.op == OpCreate }) {
+			return fmt.Errorf("P2: %s answered success while a create may land", ev.Op.Kind)
+		}
 	case TakeOver:
 		if r.Volume.Ledger.Cluster != testCluster {
 			return fmt.Errorf("P7: taken over is %+v", r.Volume)

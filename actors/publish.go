@@ -12,7 +12,7 @@ import (
 // publish decides a request to grant the volume to a node.
 func (m *machine) publish(r request) {
 	if m.s.settling != nil {
-		m.refuse(fmt.Errorf("volume %s: an earlier write to the box is unresolved, retry later: %w", m.s.id, ErrUnavailable))
+		m.refuse(fmt.Errorf("attach volume %s: %s, retry later: %w", m.s.id, m.doubt(), ErrUnavailable))
 		return
 	}
 	if err := m.s.ours(); err != nil {

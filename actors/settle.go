@@ -65,6 +65,14 @@ func (m *machine) over() time.Time {
 	return later(m.now.Add(m.s.rules.CommandTimeout), m.s.rules.Quiet)
 }
 
+// doubt says what the settlement waits for.
+func (m *machine) doubt() string {
+	if m.now.Before(m.s.rules.Quiet) {
+		return fmt.Sprintf("the driver started just now, and what an earlier process sent to the box may land for another %v", m.s.rules.Quiet.Sub(m.now).Round(time.Second))
+	}
+	return "an earlier write to the box is unresolved"
+}
+
 // bounceAgain notes that the export is to be bounced, not before a point in time.
 func (st *settlement) bounceAgain(at time.Time) {
 	st.bounce, st.bounceAt, st.fence = true, at, true

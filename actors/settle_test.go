@@ -371,3 +371,46 @@ func TestAnOutcomeIsNotToldWhileALostWriteMayUndoIt(t *testing.T) {
 	st.wantReply(w, nil)
 	st.wantTold(Detached, MigrationFailed)
 }
+
+// A command of an earlier process may land where there is no row, too. What rests on there being none
+// waits until that is over.
+func TestAStartWaitsWhereThereIsNoRow(t *testing.T) {
+	for name, tt := range map[string]struct {
+		orchestrated bool
+		row          Volume
+		ask          func(*stage) Waiter
+		waits        bool // else it is answered Unavailable at once
+	}{
+		"create":    {ask: func(st *stage) Waiter { return st.exclusive(OpCreate, "") }},
+		"delete":    {ask: func(st *stage) Waiter { return st.exclusive(OpDelete, "") }},
+		"publish":   {ask: func(st *stage) Waiter { return st.publish("node-a", AccessSingle) }},
+		"unpublish": {ask: func(st *stage) Waiter { return st.unpublish("node-a", "") }, waits: true},
+		"adoption": {
+			orchestrated: true, row: Volume{ID: testVolume, Exists: true, Export: true, Size: 1 << 30, NQN: NQN(testPrefix, testVolume, 0), Port: 4420},
+			ask: func(st *stage) Waiter { return st.unpublish("node-a", "") }, waits: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newStage(t, FencingEpoch)
+			st.row = tt.row
+			st.row.ID = testVolume
+			rules := testRules
+			rules.Orchestrated, rules.Quiet = tt.orchestrated, st.now.Add(testRules.CommandTimeout)
+			st.restart(rules)
+			st.cluster.adoption = Adoption{Timeout: 60}
+			w := tt.ask(st)
+			st.finish()
+			if !tt.waits {
+				st.wantReply(w, ErrUnavailable)
+				return
+			}
+			st.sleep(testRules.CommandTimeout - time.Second)
+			st.wantNoReply(w)
+			if len(st.sent) > 0 || len(st.cluster.asked) > 0 {
+				t.Fatalf("sent %+v, asked %+v", st.sent, st.cluster.asked)
+			}
+			st.settle()
+			st.wantReply(w, nil)
+		})
+	}
+}

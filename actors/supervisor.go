@@ -26,7 +26,7 @@ type Config struct {
 	// able to land for as long again.
 	CommandTimeout time.Duration
 	// Quiet is how long after the start a write of an earlier process may still land; until then
-	// nothing is granted on volumes that exist. Zero: there was no earlier process. A driver that
+	// nothing is granted, made or deleted, and nothing is taken to be gone. Zero: there was no earlier process. A driver that
 	// may have crashed passes CommandTimeout.
 	Quiet time.Duration
 	// BounceGap is the least time between two bounces of one volume's export. Zero: 30 s.

@@ -263,7 +263,7 @@ func (w *witness) sent(d *disk, e Effect, now time.Time) error {
 			}
 		}
 	}
-	if _, ok := e.(Run); ok && len(d.lost) > 0 && d.row.Exists {
+	if _, ok := e.(Run); ok && len(d.lost) > 0 {
 		return fmt.Errorf("P2: %#v while %+v may land", e, d.lost)
 	}
 	if c, ok := e.(Confirm); ok {

@@ -245,6 +245,7 @@ func TestBadInput(t *testing.T) {
 func TestUnknownVolumePath(t *testing.T) {
 	box := startBox(t, t.TempDir(), "127.0.0.1:0")
 	w := watch(t, box.APIAddr(), "--rds-plain")
+	w.awaitQuiet(t)
 	_, err := w.controller.CreateVolume(t.Context(), &csipb.CreateVolumeRequest{
 		Name: badVolume, CapacityRange: &csipb.CapacityRange{RequiredBytes: 1 << 30},
 		VolumeCapabilities: []*csipb.VolumeCapability{sharedBlock()}, Parameters: map[string]string{"volumePath": "/raid5/vms"},
@@ -315,7 +316,14 @@ func (tt setting) spoil(b *settingBox) {
 // isSaid checks what a request meets with.
 func (tt setting) isSaid(w *watched, way way) {
 	w.t.Helper()
-	err := tt.ask(w)
+	var err error
+	_ = insist(w.t, func(context.Context) error {
+		err = tt.ask(w)
+		if err != nil && strings.Contains(err.Error(), "an earlier process") {
+			return err // at the start, before it matters what is wrong
+		}
+		return nil
+	})
 	_, _ = fmt.Fprintf(&w.errors, "%+v\n", err) // a Builder does not fail
 	if status.Code(err) != tt.code {
 		w.t.Errorf("the error is %v, want code %v", err, tt.code)

@@ -68,7 +68,7 @@ func runController(ctx context.Context, args []string, _, stderr io.Writer) erro
 func (f *controllerFlags) config(ctx context.Context, logger *slog.Logger) (driverConfig, error) {
 	cfg := driverConfig{
 		endpoint: f.endpoint, driverName: f.driverName, nvmeAddress: f.nvmeAddress,
-		commandTimeout: f.commandTimeout, http: f.http, otlp: f.otlp, logger: logger,
+		commandTimeout: f.commandTimeout, quiet: f.commandTimeout, http: f.http, otlp: f.otlp, logger: logger,
 	}
 	if f.commandTimeout < time.Second || f.commandTimeout > time.Minute {
 		return cfg, usageError{fmt.Errorf("--command-timeout %v is not between 1s and 1m", f.commandTimeout)}

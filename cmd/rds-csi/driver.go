@@ -32,7 +32,8 @@ type driverConfig struct {
 	nvmeAddress    string
 	volumePath     string
 	commandTimeout time.Duration
-	staleLimit     int // of the supervisor
+	staleLimit     int           // of the supervisor
+	quiet          time.Duration // how long a command of an earlier process may land; 0: there was none
 
 	surroundings makeSurroundings
 
@@ -141,7 +142,7 @@ func (d *driver) newBox() (*rds.Box, error) {
 func (d *driver) newSupervisor() (*actors.Supervisor, error) {
 	return actors.New(actors.Config{
 		Box: d.box, Nodes: d.around.nodes, Orchestrator: d.around.orchestrator, Cluster: d.cfg.cluster,
-		CommandTimeout: d.cfg.commandTimeout, Quiet: d.cfg.commandTimeout,
+		CommandTimeout: d.cfg.commandTimeout, Quiet: d.cfg.quiet,
 		StaleLimit: d.cfg.staleLimit, Frozen: d.around.frozen,
 		Announcer: d, Logger: d.cfg.logger, Tracer: d.tel.Tracer("actors"),
 		Hooks: actors.Hooks{

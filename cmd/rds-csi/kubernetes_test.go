@@ -54,7 +54,7 @@ func TestAnAttachmentThatIsForgottenIsCleared(t *testing.T) {
 			Address: box.APIAddr(), Username: testUser, Password: testPassword, Cluster: "0123456789ab",
 			VolumePaths: []string{"/raid10"}, CommandTimeout: time.Second,
 		},
-		boxAddress: "127.0.0.1", nvmeAddress: "127.0.0.1", volumePath: "/raid10", commandTimeout: time.Second,
+		boxAddress: "127.0.0.1", nvmeAddress: "127.0.0.1", volumePath: "/raid10", commandTimeout: time.Second, quiet: time.Second,
 		surroundings: func(tel *telemetry.Telemetry, news observer) (surroundings, error) {
 			return f.inKubernetes(clients{client, noKubeVirt()}, "", tel, news, slog.New(slog.DiscardHandler))
 		},

@@ -57,7 +57,7 @@ func startRival(t *testing.T, box string, client kubernetes.Interface, name stri
 			Address: box, Username: testUser, Password: testPassword, Cluster: "0123456789ab",
 			VolumePaths: []string{"/raid10"}, CommandTimeout: time.Second,
 		},
-		boxAddress: "127.0.0.1", nvmeAddress: "127.0.0.1", volumePath: "/raid10", commandTimeout: time.Second,
+		boxAddress: "127.0.0.1", nvmeAddress: "127.0.0.1", volumePath: "/raid10", commandTimeout: time.Second, quiet: time.Second,
 		surroundings: func(*telemetry.Telemetry, observer) (surroundings, error) {
 			return surroundings{nodes: nodes, lease: lease}, nil
 		},

@@ -104,6 +104,17 @@ func insist(t *testing.T, request func(context.Context) error) error {
 	}
 }
 
+// awaitQuiet waits until no command of an earlier process can land any more, so that volumes can be made.
+func (p *process) awaitQuiet(t *testing.T) {
+	t.Helper()
+	if err := insist(t, func(ctx context.Context) error {
+		_, err := p.controller.DeleteVolume(ctx, &csipb.DeleteVolumeRequest{VolumeId: "pvc-00000000-0000-4000-8000-000000000000"})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (p *process) create(ctx context.Context, name string) error {
 	_, err := p.controller.CreateVolume(ctx, &csipb.CreateVolumeRequest{
 		Name: name, CapacityRange: &csipb.CapacityRange{RequiredBytes: 1 << 30},

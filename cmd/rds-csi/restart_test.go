@@ -54,6 +54,7 @@ func TestARestartInTheMiddleOfAMigration(t *testing.T) {
 		box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
 		flags := []string{"--nodes=node-a,node-b,node-c", "--cluster-id=0123456789ab", "--command-timeout=1s"}
 		first := startOver(t, box, over, flags...)
+		first.awaitQuiet(t)
 		ctx := t.Context()
 		if err := first.create(ctx, restartVolume); err != nil {
 			t.Fatal(err)
@@ -103,6 +104,7 @@ func TestABoxThatIsAwayForAWhile(t *testing.T) {
 		box := startBox(t, dir, sim.LoopbackHost()+":0")
 		address, others := box.APIAddr(), sim.Config{TLSAddr: box.TLSAddr(), SSHAddr: box.SSHAddr()}
 		p := startOver(t, box, over, "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s")
+		p.awaitQuiet(t)
 		ctx := t.Context()
 		if err := p.create(ctx, restartVolume); err != nil {
 			t.Fatal(err)
@@ -144,6 +146,7 @@ func TestARenumberedBox(t *testing.T) {
 			})
 		}
 		before := startOver(t, box, over, flags...)
+		before.awaitQuiet(t)
 		if err := before.create(t.Context(), restartVolume); err != nil {
 			t.Fatal(err)
 		}

@@ -34,10 +34,12 @@ func TestSanity(t *testing.T) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	boxes := map[string]*sim.Sim{}
 	var contexts []*sanity.TestContext
+	var controllers []*process
 	for _, over := range demoTransports {
 		dir := t.TempDir()
 		boxes[over] = startBox(t, filepath.Join(dir, "box"), sim.LoopbackHost()+":0")
-		controller := startOver(t, boxes[over], over, "--nodes=node-a,node-b", "--cluster-id="+sanityCluster)
+		controller := startOver(t, boxes[over], over, "--nodes=node-a,node-b", "--cluster-id="+sanityCluster, "--command-timeout=3s")
+		controllers = append(controllers, controller)
 		node := startSanityNode(t, dir)
 		for _, access := range []string{"mount", "block"} {
 			config := sanity.NewTestConfig()
@@ -57,6 +59,9 @@ func TestSanity(t *testing.T) {
 			}
 		}
 	})
+	for _, c := range controllers {
+		c.awaitQuiet(t) // csi-sanity does not repeat what is Unavailable, as the sidecars do
+	}
 	suite, reporter := ginkgo.GinkgoConfiguration()
 	reporter.Succinct, reporter.NoColor = true, true
 	ginkgo.RunSpecs(t, "csi-sanity", suite, reporter)

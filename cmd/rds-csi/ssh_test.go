@@ -182,7 +182,8 @@ func TestSSHOneCommandAtATime(t *testing.T) {
 			return sim.Fault{}
 		},
 	})
-	p := startProcess(t, sshFlags(box, "--rds-ssh-known-hosts="+knownHosts(t, box), "--command-timeout=20s")...)
+	p := startProcess(t, sshFlags(box, "--rds-ssh-known-hosts="+knownHosts(t, box), "--command-timeout=5s")...)
+	p.awaitQuiet(t)
 	var creates sync.WaitGroup
 	for n := range 30 {
 		creates.Go(func() {
@@ -205,6 +206,7 @@ func TestABoxThatFallsSilent(t *testing.T) {
 	overEach(t, func(t *testing.T, over string) {
 		box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
 		p := startOver(t, box, over, "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s")
+		p.awaitQuiet(t)
 		if err := p.create(t.Context(), restartVolume); err != nil {
 			t.Fatal(err)
 		}

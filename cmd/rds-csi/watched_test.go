@@ -70,6 +70,7 @@ func watch(t *testing.T, address string, flags ...string) *watched {
 	if err := parse(fs, append([]string{
 		"--kubernetes=false", "--rds-address=" + address, "--rds-user=" + testUser, "--rds-password-file=" + w.password,
 		"--endpoint=" + w.endpoint, "--http-address=127.0.0.1:0", "--nodes=node-a", "--cluster-id=0123456789ab",
+		"--command-timeout=1s",
 	}, flags...), io.Discard); err != nil {
 		t.Fatal(err)
 	}

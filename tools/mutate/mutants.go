@@ -22,7 +22,8 @@ var mutants = []mutant{
 	{"grant while a write is unresolved", "publish.go", "if m.s.settling != nil {", "if m.s.settling != nil && m.s.settling.strays > 9 {"},
 	{"skip the settlement of a lost grant", "publish.go", "m.settleNow(m.s.rowFor(m.s.vol.Ledger), row.Ledger.Gen, m.over())", "m.forget()"},
 	{"skip the settlement of a lost operation", "exclusive.go", "m.settleLater()", "m.forget()"},
-	{"skip the rebuild barrier", "observe.go", "case first && m.now.Before(m.s.rules.Quiet):", "case first && m.now.Before(m.s.rules.Quiet) && m.s.again:"},
+	{"skip the rebuild barrier", "observe.go", "case m.s.others() || !first || !m.now.Before(m.s.rules.Quiet):", "case m.s.known:"},
+	{"skip the rebuild barrier where there is no row", "observe.go", "return s.vol.Exists && s.ours() != nil && !s.adoptable()", "return s.ours() != nil"},
 	{"believe an acknowledgement without the read-back", "settle.go", "st.blind || v.shows(st.row)", "st.blind || v.Exists"},
 	{"read back before the lost write's time is over", "settle.go", "// The lost write was given up before this one was sent.\n\t\tst.due = m.over()", "st.due = m.now"},
 	{"use a generation twice", "row.go", "gen = max(gen, m.s.settling.gen)", "gen = max(gen, 1)"},
@@ -36,7 +37,7 @@ var mutants = []mutant{
 
 	// P4: a restart changes nothing.
 	{"take the older attachment as the target", "migration.go", "migration{source: l.Grants[0], target: l.Grants[1]}", "migration{source: l.Grants[1], target: l.Grants[0]}"},
-	{"let a bounce that was cut short be", "observe.go", "case ours && read.Ledger.Off:", "case ours && read.Ledger.Off && first && m.s.again:"},
+	{"let a bounce that was cut short be", "observe.go", "case m.s.ours() == nil && read.Ledger.Off:", "case m.s.ours() == nil && read.Ledger.Off && first && m.s.again:"},
 	{"believe a box that forgot", "observe.go", "if !first && m.lost(read) {", "if !first && m.lost(read) && m.s.again {"},
 	{"drop what was observed while busy", "step.go", "m.s.again = true // what is in flight may have begun before the change\n", ""},
 	{"decide on a row that is stale", "step.go", "m.now.Sub(m.s.readAt) > m.s.rules.Fresh", "m.now.Sub(m.s.readAt) > 1000*m.s.rules.Fresh"},
