@@ -24,6 +24,7 @@ type word struct {
 	m      Migration
 	absent bool      // it knows of none between these nodes
 	asked  time.Time // when it was asked last; zero: it told by itself, or never
+	news   bool      // it told by itself while it was asked
 }
 
 // about reports whether KubeVirt has said anything of a migration.
@@ -141,8 +142,7 @@ func (m *machine) doneAttend(ev Done) {
 	if !open {
 		mg, _ = m.s.vol.Ledger.pending()
 	}
-	m.hear(mg, ev)
-	if !open {
+	if m.hear(mg, ev) || !open {
 		return
 	}
 	m.s.asking.until = time.Time{}
@@ -190,15 +190,20 @@ func (m *machine) judge(r request, after Ledger) bool {
 // doneJudge takes KubeVirt's word on the migration that the first request ends. It is written off
 // whatever it says.
 func (m *machine) doneJudge(ev Done) {
-	if mg, ok := m.s.open(); ok {
-		m.hear(mg, ev)
-	}
 	m.s.asking = backoff{}
+	if mg, ok := m.s.open(); ok && m.hear(mg, ev) {
+		return
+	}
 	m.s.queue[0].judged = true
 }
 
-// hear takes KubeVirt's answer about a migration.
-func (m *machine) hear(mg migration, ev Done) {
+// hear takes KubeVirt's answer about a migration, and reports whether it is to be asked again: it told by
+// itself meanwhile, and what it answered may be older.
+func (m *machine) hear(mg migration, ev Done) (again bool) {
+	if m.s.word.news && m.s.word.about(mg) && (ev.Err == nil || errors.Is(ev.Err, ErrNotFound)) {
+		m.s.word.news, m.s.word.asked = false, time.Time{}
+		return true
+	}
 	w := word{m: ev.Migration}
 	w.m.Source, w.m.Target = mg.source.Node, mg.target.Node
 	switch {
@@ -207,8 +212,9 @@ func (m *machine) hear(mg migration, ev Done) {
 	case ev.Err != nil:
 		w = m.s.word // what it said before still counts
 	}
-	w.asked = m.now
+	w.asked, w.news = m.now, false
 	m.s.word = w
+	return false
 }
 
 // outcome takes what KubeVirt says by itself.
@@ -217,7 +223,7 @@ func (m *machine) outcome(ev Outcome) {
 	if !ok {
 		mg, ok = m.s.vol.Ledger.pending()
 	}
-	w := word{m: ev.Migration, asked: m.s.word.asked}
+	w := word{m: ev.Migration, asked: m.s.word.asked, news: m.s.inflight == inflightJudge || m.s.inflight == inflightAttend}
 	if m.s.known && (!ok || !w.about(mg)) {
 		return // an earlier one, or another volume's
 	}

@@ -402,3 +402,29 @@ func TestOldNewsDecidesNothing(t *testing.T) {
 	st.sleep(2 * time.Minute)
 	st.wantTold(MigrationCompleted)
 }
+
+// KubeVirt says how a migration ended while it is asked: the answer that arrives is older, and it is asked
+// again before anything is told.
+func TestAnAnswerThatIsOlderThanTheWordDecidesNothing(t *testing.T) {
+	for name, silence := range map[string]error{"open": nil, "absent": fmt.Errorf("no migration: %w", ErrNotFound)} {
+		t.Run(name, func(t *testing.T) {
+			st := migrating(t)
+			st.cluster.migration, st.cluster.silence = said(VerdictOpen), silence
+			w := st.unpublish("node-a", "")
+			if _, ok := st.pending.(Judge); !ok {
+				t.Fatalf("in flight is %#v", st.pending)
+			}
+			st.do(Outcome{Migration: said(VerdictFailed)})
+			st.answer()
+			if _, ok := st.pending.(Judge); !ok {
+				t.Fatalf("in flight is %#v, want it asked again", st.pending)
+			}
+			st.cluster.migration, st.cluster.silence = said(VerdictFailed), nil
+			st.finish()
+			st.wantReply(w, nil)
+			if a := st.outcomeTold(); a.Kind != MigrationFailed || a.DecidedBy != byKubeVirt {
+				t.Fatalf("told %+v", a)
+			}
+		})
+	}
+}
