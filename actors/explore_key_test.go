@@ -302,9 +302,9 @@ var encodedFields = map[reflect.Type]int{
 	reflect.TypeFor[State](): 22, reflect.TypeFor[settlement](): 13, reflect.TypeFor[request](): 15,
 	reflect.TypeFor[Volume](): 9, reflect.TypeFor[Row](): 4, reflect.TypeFor[Ledger](): 13, reflect.TypeFor[Grant](): 2,
 	reflect.TypeFor[Rules](): 6, reflect.TypeFor[Publish](): 5, reflect.TypeFor[Unpublish](): 4, reflect.TypeFor[Exclusive](): 2, reflect.TypeFor[TakeOver](): 4,
-	reflect.TypeFor[backoff](): 2, reflect.TypeFor[announcing](): 2, reflect.TypeFor[Announcement](): 11,
-	reflect.TypeFor[witness](): 4, reflect.TypeFor[seat](): 5, reflect.TypeFor[fate](): 6,
-	reflect.TypeFor[disk](): 5, reflect.TypeFor[lostRow](): 4, reflect.TypeFor[flight](): 4, reflect.TypeFor[budget](): 4,
+	reflect.TypeFor[word](): 4, reflect.TypeFor[backoff](): 2, reflect.TypeFor[announcing](): 2, reflect.TypeFor[Announcement](): 11,
+	reflect.TypeFor[witness](): 5, reflect.TypeFor[seat](): 5, reflect.TypeFor[fate](): 9,
+	reflect.TypeFor[disk](): 5, reflect.TypeFor[lostRow](): 4, reflect.TypeFor[flight](): 5, reflect.TypeFor[budget](): 4,
 }
 
 func TestTheExplorationForgetsNoField(t *testing.T) {
@@ -319,7 +319,7 @@ func TestTheExplorationForgetsNoField(t *testing.T) {
 func (e *encoder) word(w word) {
 	e.node(w.m.Source)
 	e.node(w.m.Target)
-	e.flags(w.absent, w.m.Started.IsZero())
+	e.flags(w.absent, w.news, w.m.Started.IsZero())
 	e.due(w.m.Started)
 	e.since(w.m.Started, w.m.Limit)
 	e.num(int64(w.m.Limit))
@@ -379,6 +379,11 @@ func (e *encoder) world(w *world) {
 	e.effect(w.flight.effect)
 	e.num(int64(w.flight.served))
 	e.flags(w.flight.dead)
+	e.num(int64(w.flight.says))
+	e.num(int64(len(w.legacy)))
+	for _, n := range w.legacy {
+		e.node(n)
+	}
 	e.volume(w.flight.seen)
 	e.num(int64(len(w.lost)))
 	for i, l := range w.lost {
@@ -412,8 +417,9 @@ func (e *encoder) observed(w *witness) {
 		e.node(f.source)
 		e.node(f.target)
 		e.token(f.token)
-		e.flags(f.started, f.unsure)
+		e.flags(f.started, f.unsure, f.heard, f.ruled)
 		e.num(int64(f.outcomes))
+		e.num(int64(f.final))
 	}
 	named := len(e.nodes)
 	for _, n := range e.nodes[:named] {

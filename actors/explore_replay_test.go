@@ -13,7 +13,7 @@ import (
 
 var verbs = []string{
 	verbAsk: "ask", verbServe: "serve", verbAnswer: "answer", verbLose: "lose", verbFail: "fail", verbRefuse: "refuse",
-	verbLand: "land", verbObserve: "observe", verbTick: "tick", verbWait: "wait", verbNap: "nap", verbCrash: "crash", verbForget: "forget",
+	verbLand: "land", verbObserve: "observe", verbTick: "tick", verbWait: "wait", verbNap: "nap", verbCrash: "crash", verbForget: "forget", verbSuspect: "suspect", verbTell: "tell",
 }
 
 // spell writes acts as one word each, for a command line.
@@ -21,7 +21,7 @@ func (b *bounds) spell(acts []act) string {
 	var words []string
 	for _, a := range acts {
 		word := verbs[a.verb]
-		if a.verb == verbAsk || a.verb == verbLand {
+		if a.verb == verbAsk || a.verb == verbLand || a.arg != 0 {
 			word += "." + strconv.Itoa(a.arg)
 		}
 		words = append(words, word)
@@ -121,6 +121,10 @@ func (w *world) tell(a act) string {
 		return "a moment passes"
 	case verbCrash:
 		return "the process crashes; another one starts"
+	case verbSuspect:
+		return "a cache says that nobody wants " + string(playNodes[a.arg])
+	case verbTell:
+		return "KubeVirt says by itself " + w.heard(saying(a.arg)).Verdict.String()
 	case verbForget:
 		return "the box reboots without its last write"
 	}

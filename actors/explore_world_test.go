@@ -22,6 +22,7 @@ type world struct {
 	spare   budget
 	tickets Waiter
 	bounds  *bounds
+	legacy  []NodeID             // attached by the older driver, by their VolumeAttachments
 	note    func(string, ...any) // of a replay; nil: nobody reads it
 }
 
@@ -31,6 +32,7 @@ type flight struct {
 	served int    // rows of a write that the box carried out; 1: a read or an operation was
 	seen   Volume // what a read or an operation answers
 	dead   bool   // its session is gone: it goes no further
+	says   saying // what a question is answered with
 }
 
 // A budget is what may happen yet.
@@ -48,6 +50,8 @@ type bounds struct {
 	alphabet   []Event // what callers may ask for
 	concurrent int     // requests that wait at a time
 	spare      budget
+
+	orchestrated bool // there is a cluster that is asked, and that says things by itself
 }
 
 // nap is a moment that is no deadline of anything.
@@ -75,6 +79,8 @@ const (
 	verbNap                 // a moment passes
 	verbCrash               // the process dies, another one starts
 	verbForget              // the box reboots and comes back without its last write
+	verbSuspect             // playNodes[arg] seems to be left over
+	verbTell                // KubeVirt says saying(arg) of the migration by itself
 )
 
 // acts appends everything that may happen.
@@ -97,7 +103,13 @@ func (w *world) acts(to []act) []act {
 	}
 	_, running := w.flight.effect.(Run)
 	dead := w.flight.dead
-	add(verbServe, 0, busy && !dead && w.flight.served < all)
+	if says := w.sayings(); len(says) > 0 && w.flight.served == 0 {
+		for _, s := range says {
+			add(verbServe, int(s), true)
+		}
+	} else {
+		add(verbServe, 0, busy && !dead && w.flight.served < all)
+	}
 	add(verbAnswer, 0, busy && !dead && w.flight.served == all)
 	add(verbLose, 0, dead || fault && (writing || running))
 	add(verbFail, 0, fault && !dead && busy && w.flight.served == 0)
@@ -108,12 +120,13 @@ func (w *world) acts(to []act) []act {
 	}
 	blank := !w.s.known && !w.s.look
 	add(verbObserve, 0, blank || !w.s.again && w.s.known && w.spare.looks > 0)
+	w.clusterActs(add)
 	due := w.s.Deadline()
 	add(verbTick, 0, !due.IsZero() && !due.After(w.now))
 	add(verbWait, 0, !busy && !w.next().IsZero())
 	add(verbNap, 0, w.spare.naps > 0)
 	add(verbCrash, 0, fault)
-	add(verbForget, 0, fault && w.older.Exists && w.row.Exists && w.older.Ledger.Gen < w.row.Ledger.Gen)
+	add(verbForget, 0, fault && w.older.Exists && w.older.Ours && w.row.Exists && w.older.Ledger.Gen < w.row.Ledger.Gen)
 	return to
 }
 
@@ -180,6 +193,7 @@ func (w *world) happen(a act) error {
 		w.spare.requests--
 		return w.ask(w.bounds.alphabet[a.arg])
 	case verbServe:
+		w.flight.says = saying(a.arg)
 		return w.serve()
 	case verbAnswer:
 		return w.answer()
@@ -213,6 +227,12 @@ func (w *world) happen(a act) error {
 	case verbForget:
 		w.spare.faults--
 		return w.forget()
+	case verbSuspect:
+		w.spare.looks--
+		return w.step(Suspected{Nodes: []NodeID{playNodes[a.arg]}})
+	case verbTell:
+		w.spare.looks--
+		return w.tellOutcome(saying(a.arg))
 	}
 	return nil
 }
@@ -240,6 +260,11 @@ func (w *world) effect(e Effect) error {
 	case Reply:
 		return w.witness.answered(&w.disk, e, w.now)
 	case Announce:
+		if e.Announcement.Kind == StaleCleared {
+			if err := w.witness.unpublished(&w.disk, Unpublish{Node: e.Announcement.Node}); err != nil {
+				return err
+			}
+		}
 		return w.witness.announced(&w.disk, e.Announcement)
 	case ReadRow, GrantRow, RevokeRow, Run, Confirm, Admit, Judge, Adopt:
 		if w.flight.effect != nil {
@@ -272,7 +297,12 @@ func (w *world) serve() error {
 		if err := w.land(lostRow{op: e.Op.Kind}); err != nil {
 			return err
 		}
-	case ReadRow, Confirm, Admit, Judge, Adopt, Reply, Joined, Announce:
+	case Confirm:
+		w.vanished(e)
+		return nil
+	case Admit, Judge, Adopt:
+		return nil
+	case ReadRow, Reply, Joined, Announce:
 	}
 	w.flight.seen = w.row
 	return nil
@@ -292,6 +322,10 @@ func (w *world) land(l lostRow) error {
 
 // answer has what the box did reach the actor.
 func (w *world) answer() error {
+	if done, asked := w.said(); asked {
+		w.flight = flight{}
+		return w.step(done)
+	}
 	done := Done{Volume: w.flight.seen}
 	w.acked = max(w.acked, done.Volume.Ledger.Gen)
 	if write, ok := writeOf(w.flight.effect); ok {
@@ -338,7 +372,7 @@ func (w *world) crash() {
 	w.drop()
 	w.witness.crashed(&w.disk)
 	w.now = w.now.Add(time.Millisecond)
-	rules := testRules
+	rules := w.bounds.rules()
 	rules.Quiet = w.now.Add(testRules.CommandTimeout)
 	w.s = NewState(testVolume, rules)
 }
@@ -351,7 +385,7 @@ func (w *world) forget() error {
 	w.now = w.now.Add(time.Second)
 	if write, ok := writeOf(w.flight.effect); ok {
 		w.flight.dead = w.flight.served < len(write.Rows)
-	} else {
+	} else if len(w.sayings()) == 0 {
 		w.flight.dead = w.flight.effect != nil && w.flight.served == 0
 	}
 	if before.Ledger.Gen > max(w.acked, w.newest()) {

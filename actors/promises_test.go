@@ -149,6 +149,9 @@ func (w *witness) announced(d *disk, a Announcement) error {
 		if f.outcomes++; f.outcomes > 1 {
 			return fmt.Errorf("P5: a second outcome of migration %+v: %+v", *f, a)
 		}
+		if says := map[Verdict]AnnouncementKind{VerdictSucceeded: MigrationCompleted, VerdictFailed: MigrationFailed}; f.final != VerdictOpen && a.DecidedBy == byKubeVirt && a.Kind != says[f.final] {
+			return fmt.Errorf("P5: KubeVirt said %v of migration %+v, told %+v", f.final, *f, a)
+		}
 		return d.agrees(a)
 	case Attached:
 		if !d.row.Ledger.Granted(a.Node) && !d.behind() {

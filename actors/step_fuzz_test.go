@@ -87,7 +87,11 @@ func newPlay(t testing.TB, rules Rules, fencing Fencing, prefix string) *play {
 				p.witness.leaving(un)
 				p.must(p.witness.unpublished(&p.disk, un))
 			}
-		case ReadRow, GrantRow, RevokeRow, Run, Confirm, Admit, Judge, Adopt:
+		case Confirm:
+			p.witness.seat(e.Node).told = false // whoever asked for it is gone, or nobody can tell
+		case Admit:
+			p.witness.admitted = true // unless it is refused
+		case ReadRow, GrantRow, RevokeRow, Run, Judge, Adopt:
 			p.must(p.witness.sent(&p.disk, e, p.now))
 		case Joined:
 		}

@@ -82,6 +82,8 @@ type witness struct {
 	seats []seat
 	fates []fate
 	epoch Token // the newest that a first grant was sent with
+
+	admitted bool // the cluster has just admitted a second node
 }
 
 // asking is a request that waits for its answer.
@@ -108,6 +110,10 @@ type fate struct {
 	started        bool  // its start was told, or a restarted process has taken it over
 	outcomes       int   // that were told
 	unsure         bool  // a crash may have cost the telling
+
+	final Verdict // how KubeVirt says that it ended; VerdictOpen: it has not said
+	heard bool    // the living process has heard that
+	ruled bool    // an outcome was sent to the ledger
 }
 
 func newWitness(nodes ...NodeID) witness {
@@ -119,7 +125,7 @@ func newWitness(nodes ...NodeID) witness {
 }
 
 func (w *witness) clone() witness {
-	return witness{asked: slices.Clone(w.asked), seats: slices.Clone(w.seats), fates: slices.Clone(w.fates), epoch: w.epoch}
+	return witness{asked: slices.Clone(w.asked), seats: slices.Clone(w.seats), fates: slices.Clone(w.fates), epoch: w.epoch, admitted: w.admitted}
 }
 
 func (w *witness) seat(node NodeID) *seat {
@@ -266,9 +272,6 @@ func (w *witness) sent(d *disk, e Effect, now time.Time) error {
 	if _, ok := e.(Run); ok && len(d.lost) > 0 {
 		return fmt.Errorf("P2: %#v while %+v may land", e, d.lost)
 	}
-	if c, ok := e.(Confirm); ok {
-		w.seat(c.Node).told = false // whoever asked for it is gone, or nobody can tell
-	}
 	write, ok := writeOf(e)
 	if !ok {
 		return nil
@@ -281,7 +284,28 @@ func (w *witness) sent(d *disk, e Effect, now time.Time) error {
 			return fmt.Errorf("P2: gens of one write: %+v", write.Rows)
 		}
 	}
-	return w.rights(d, write)
+	if err := w.rules(write); err != nil {
+		return err
+	}
+	err := w.rights(d, write)
+	w.admitted = w.admitted && write.Revoke // for one grant
+	return err
+}
+
+// rules holds the outcome that a write records to what KubeVirt has said by then (P5).
+func (w *witness) rules(write Write) error {
+	l := write.last().Ledger
+	for i := range w.fates {
+		f := &w.fates[i]
+		if f.ruled || !l.carries(f.token) {
+			continue
+		}
+		f.ruled = true
+		if want := map[Verdict]string{VerdictSucceeded: "success", VerdictFailed: "failed"}[f.final]; f.heard && !strings.HasPrefix(l.Told, want+".") {
+			return fmt.Errorf("P5: KubeVirt said %v of migration %+v, the ledger says %s", f.final, *f, l)
+		}
+	}
+	return nil
 }
 
 // rights holds a write to what it may give: no node that nobody asks for, and a grant nothing while
@@ -294,6 +318,8 @@ func (w *witness) rights(d *disk, write Write) error {
 			return fmt.Errorf("P6: node %s is detached, or was never attached, and is granted by %s", g.Node, last.Ledger)
 		case write.Revoke || d.row.Ledger.Granted(g.Node) || d.behind():
 			continue
+		case d.orchestrated && last.Ledger.Access == AccessShared && len(last.Ledger.Grants) == 2 && !w.admitted:
+			return fmt.Errorf("P1: node %s is granted by %s, and nobody admitted it", g.Node, last.Ledger)
 		case len(d.lost) > 0:
 			return fmt.Errorf("P2: granted %s while %+v may land", last.Ledger, d.lost)
 		}
@@ -318,8 +344,10 @@ func (w *witness) crashed(d *disk) {
 	w.asked = nil
 	for i := range w.fates {
 		f := &w.fates[i]
-		if f.outcomes == 0 && (d.row.Ledger.carries(f.token) ||
-			slices.ContainsFunc(d.lost, func(l lostRow) bool { return l.row.Ledger.carries(f.token) })) {
+		f.heard = false
+		f.ruled = d.row.Ledger.carries(f.token) ||
+			slices.ContainsFunc(d.lost, func(l lostRow) bool { return l.row.Ledger.carries(f.token) })
+		if f.outcomes == 0 && f.ruled {
 			f.unsure = true
 		}
 	}

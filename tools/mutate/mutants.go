@@ -49,9 +49,25 @@ var mutants = []mutant{
 	{"tell nobody of a lost revoke", "unpublish.go", "m.s.settling.toTell = told", "m.s.settling.toTell = nil"},
 	{"never mind the timeout", "verdict.go", "if !ok || m.now.Before(at) {", "if !ok || m.now.Before(at) || m.s.known {"},
 
+	{"rule by detach order though KubeVirt has decided", "migration.go", "r, decided := m.s.verdict(mg)\n\tif !decided && (", "r, decided := m.s.verdict(mg)\n\tdecided = false\n\tif !decided && ("},
+	{"believe an answer that is older than KubeVirt's word", "verdict.go", "if m.s.word.news && m.s.word.about(mg)", "if m.s.word.news && m.s.look && m.s.word.about(mg)"},
+	{"never settle a pending outcome", "verdict.go", "if _, ok := s.vol.Ledger.pending(); ok && s.ours() == nil {", "if _, ok := s.vol.Ledger.pending(); ok && s.ours() != nil {"},
+	{"leave a pending outcome pending in the ledger", "verdict.go", "l.Told, l.Left = mg.entry(r.kind), \"\"", "l.Told = mg.entry(0)"},
+	{"let the ledger's deadline stand beside KubeVirt's", "verdict.go", "limit = s.word.m.Limit", "limit = min(limit, s.word.m.Limit)"},
+	{"let time run before KubeVirt has begun", "verdict.go", "if s.word.m.Started.IsZero() {", "if s.word.m.Started.IsZero() && s.look {"},
+
 	// P7: no data lost.
 	{"clear a grant that is wanted", "stale.go", "if ev.Err != nil {", "if ev.Err != nil && m.s.look {"},
 	{"forget the other node on stale clean-up", "stale.go", "node: m.s.confirming, lost", "node: m.s.confirming[:0], lost"},
+
+	{"act on a suspicion without asking", "stale.go", "m.start(inflightConfirm, Confirm{Node: m.s.confirming})", "m.doneConfirm(Done{})"},
+	{"let a second node in without admission", "admit.go", "if r.admitted == holder {", "if r.admitted != holder {"},
+	{"let a second node in that was refused", "admit.go", "if err == nil {", "if err == nil || errors.Is(err, ErrPrecondition) {"},
+	{"drop a grant when adopting", "adoption.go", "Grants: oneByOne(a.Grants)", "Grants: oneByOne(a.Grants)[:min(len(a.Grants), 1)]"},
+	{"turn a running VM's NQN into another when adopting", "adoption.go", "if row.NQN != m.s.vol.NQN {", "if row.NQN == \"\" {"},
+	{"make a new NQN under a running VM", "publish.go", "r.nqn != \"\" && r.nqn == m.s.vol.NQN", "r.nqn != r.nqn[:0] && r.nqn == \"\""},
+	{"clear any number of grants", "recheck.go", "if n > max(s.cfg.StaleLimit, 0) {", "if n > 1000 {"},
+	{"clear grants although revokes are frozen", "recheck.go", "if n > max(s.cfg.StaleLimit, 0) {", "if n > 3 {"},
 
 	// P6: fence.
 	{"use an epoch again", "row.go", "return max(TokenAt(m.now), m.s.vol.Ledger.Epoch+1, m.s.epoch+1)", "return max(m.s.vol.Ledger.Epoch, 1)"},
