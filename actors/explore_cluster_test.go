@@ -102,9 +102,10 @@ func (w *world) said() (Done, bool) {
 	var done Done
 	switch w.flight.effect.(type) {
 	case Confirm:
-		if says == saysWanted {
+		switch says {
+		case saysWanted:
 			done.Err = ErrPrecondition
-		} else if says == saysStaleLost {
+		case saysStaleLost:
 			done.Lost = "gone"
 		}
 	case Admit:
@@ -127,7 +128,7 @@ func (w *world) said() (Done, bool) {
 				done.Adoption.Grants = append(done.Adoption.Grants, Grant{Node: n, At: TokenAt(testStart.Add(time.Duration(i-10) * time.Second))})
 			}
 		}
-	default:
+	case nil, ReadRow, GrantRow, RevokeRow, Run, Reply, Joined, Announce: // no questions
 		return Done{}, false
 	}
 	return done, true

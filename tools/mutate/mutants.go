@@ -52,7 +52,6 @@ var mutants = []mutant{
 	{"rule by detach order though KubeVirt has decided", "migration.go", "r, decided := m.s.verdict(mg)\n\tif !decided && (", "r, decided := m.s.verdict(mg)\n\tdecided = false\n\tif !decided && ("},
 	{"believe an answer that is older than KubeVirt's word", "verdict.go", "if m.s.word.news && m.s.word.about(mg)", "if m.s.word.news && m.s.look && m.s.word.about(mg)"},
 	{"never settle a pending outcome", "verdict.go", "if _, ok := s.vol.Ledger.pending(); ok && s.ours() == nil {", "if _, ok := s.vol.Ledger.pending(); ok && s.ours() != nil {"},
-	{"leave a pending outcome pending in the ledger", "verdict.go", "l.Told, l.Left = mg.entry(r.kind), \"\"", "l.Told = mg.entry(0)"},
 	{"let the ledger's deadline stand beside KubeVirt's", "verdict.go", "limit = s.word.m.Limit", "limit = min(limit, s.word.m.Limit)"},
 	{"let time run before KubeVirt has begun", "verdict.go", "if s.word.m.Started.IsZero() {", "if s.word.m.Started.IsZero() && s.look {"},
 
