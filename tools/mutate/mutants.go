@@ -65,8 +65,8 @@ var mutants = []mutant{
 	{"drop a grant when adopting", "adoption.go", "Grants: oneByOne(a.Grants)", "Grants: oneByOne(a.Grants)[:min(len(a.Grants), 1)]"},
 	{"turn a running VM's NQN into another when adopting", "adoption.go", "if row.NQN != m.s.vol.NQN {", "if row.NQN == \"\" {"},
 	{"make a new NQN under a running VM", "publish.go", "r.nqn != \"\" && r.nqn == m.s.vol.NQN", "r.nqn != r.nqn[:0] && r.nqn == \"\""},
-	{"clear any number of grants", "recheck.go", "if n > max(s.cfg.StaleLimit, 0) {", "if n > 1000 {"},
-	{"clear grants although revokes are frozen", "recheck.go", "if n > max(s.cfg.StaleLimit, 0) {", "if n > 3 {"},
+	{"clear any number of grants", "recheck.go", "if n > max(s.cfg.StaleLimit, 0) || (n > 0 && frozen != nil) {", "if n > 0 && frozen != nil {"},
+	{"clear grants although revokes are frozen", "recheck.go", "if n > max(s.cfg.StaleLimit, 0) || (n > 0 && frozen != nil) {", "if n > max(s.cfg.StaleLimit, 0) {"},
 
 	// P6: fence.
 	{"use an epoch again", "row.go", "return max(TokenAt(m.now), m.s.vol.Ledger.Epoch+1, m.s.epoch+1)", "return max(m.s.vol.Ledger.Epoch, 1)"},
