@@ -68,7 +68,7 @@ func (m *machine) over() time.Time {
 // doubt says what the settlement waits for.
 func (m *machine) doubt() string {
 	if m.now.Before(m.s.rules.Quiet) {
-		return fmt.Sprintf("the driver started just now, and what an earlier process sent to the box may land for another %v", m.s.rules.Quiet.Sub(m.now).Round(time.Second))
+		return fmt.Sprintf("the driver started just now, and what an earlier process sent to the box may land for another %v", m.s.rules.Quiet.Sub(m.now).Truncate(time.Second)+time.Second)
 	}
 	return "an earlier write to the box is unresolved"
 }

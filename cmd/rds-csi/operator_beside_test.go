@@ -108,7 +108,7 @@ func TestBesideAControllerWithoutLease(t *testing.T) {
 	inWards(t, func(t *testing.T, w *ward) {
 		flags := append([]string{"--nodes=node-a,node-b,node-c", "--cluster-id=" + ownCluster}, "--command-timeout=1s")
 		p := w.controller(flags...)
-		if err := p.create(t.Context(), volumeA); err != nil {
+		if err := insist(t, func(ctx context.Context) error { return p.create(ctx, volumeA) }); err != nil {
 			t.Fatal(err)
 		}
 		for _, node := range []string{"node-a", "node-b"} {

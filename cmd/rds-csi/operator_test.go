@@ -139,7 +139,7 @@ func (w *ward) grant(cluster, id string, nodes ...string) {
 	w.t.Helper()
 	p := w.controller("--nodes=node-a,node-b,node-c,node-x", "--cluster-id="+cluster, "--command-timeout=1s")
 	defer p.stop()
-	if err := p.create(w.t.Context(), id); err != nil {
+	if err := insist(w.t, func(ctx context.Context) error { return p.create(ctx, id) }); err != nil {
 		w.t.Fatal(err)
 	}
 	for _, node := range nodes {
