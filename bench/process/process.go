@@ -127,6 +127,18 @@ func (p *Process) Kill() error {
 	return err
 }
 
+// Freeze lets the program do nothing any more, as SIGSTOP does, until it is thawed or ended.
+func (p *Process) Freeze(frozen bool) error {
+	signal, what := syscall.SIGCONT, "thaw"
+	if frozen {
+		signal, what = syscall.SIGSTOP, "freeze"
+	}
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		return fmt.Errorf("%s %s: %w", what, p.cfg.Path, err)
+	}
+	return nil
+}
+
 // CPU is the time that the program spent computing, zero while it runs.
 func (p *Process) CPU() time.Duration {
 	select {

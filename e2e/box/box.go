@@ -20,6 +20,7 @@ import (
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/e2e/controlplane"
 	"github.com/rds-csi/rds-csi/rds/sim"
+	"github.com/rds-csi/rds-csi/rds/sim/control"
 )
 
 // A Config says where a box is. All fields are required.
@@ -147,6 +148,22 @@ func (b *Box) Written(ctx context.Context, id actors.VolumeID, host string) (las
 		}
 	}
 	return last, count, nil
+}
+
+// Hits returns how many commands have met the faults in force.
+func (b *Box) Hits(ctx context.Context) (hits int, err error) {
+	var faults []control.Fault
+	err = b.get(ctx, "faults", &faults)
+	for _, f := range faults {
+		hits += f.Hits
+	}
+	return hits, err
+}
+
+// Commands returns how often each command came.
+func (b *Box) Commands(ctx context.Context) (counts map[string]int, err error) {
+	err = b.get(ctx, "commands", &counts)
+	return counts, err
 }
 
 // Do posts to the control port what is to happen to the box: "freeze", "reboot", "faults" and so on, with a

@@ -89,3 +89,11 @@ func (c *Component) Kill() error {
 	}
 	return nil
 }
+
+// Freeze lets the program do nothing any more, until it is thawed or ended.
+func (c *Component) Freeze(frozen bool) error {
+	if run := c.current(); run != nil {
+		return run.Freeze(frozen)
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,9 +70,10 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 			d.sidecars = append(d.sidecars, newContainer(controlplane.NewComponent(path, cfg.Dir, c.Name, args...), false))
 			continue
 		}
-		// In a pod, a file tells its namespace.
-		args = append(d.here(args), "--lease-namespace="+deployment.Namespace)
-		args = append(args, cfg.Args...)
+		args = append(d.here(args), cfg.Args...)
+		if !slices.Contains(args, "--leader-elect=false") {
+			args = append(args, "--lease-namespace="+deployment.Namespace) // which a file tells in a pod
+		}
 		d.driver = newContainer(controlplane.NewComponent(cfg.Binary, cfg.Dir, c.Name, args...), true)
 	}
 	if d.driver == nil || d.http == "" {
@@ -91,15 +93,26 @@ func (d *Driver) here(args []string) []string {
 	return args
 }
 
-// Start starts what does not run, and returns when the driver is ready.
+// Start starts what does not run and returns when the driver is ready, which it is when it leads.
 func (d *Driver) Start(ctx context.Context) error {
+	if err := d.Run(); err != nil {
+		return err
+	}
+	return d.awaitReady(ctx)
+}
+
+// Run starts what does not run.
+func (d *Driver) Run() error {
 	for _, c := range append([]*container{d.driver}, d.sidecars...) {
 		if err := c.start(); err != nil {
 			return err
 		}
 	}
-	return d.awaitReady(ctx)
+	return nil
 }
+
+// Freeze lets the driver, without its sidecars, do nothing any more, until it is thawed or killed.
+func (d *Driver) Freeze(frozen bool) error { return d.driver.program.Freeze(frozen) }
 
 func (d *Driver) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

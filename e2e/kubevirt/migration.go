@@ -15,21 +15,36 @@ import (
 // A Move is a step of a migration.
 type Move func(ctx context.Context, s *Script, m *Migration) error
 
-// Moves are the steps of a migration, by their names. After "begin", made by Begin, comes "handoff", and
-// then one of the others.
+// Moves are the steps of a migration, by their names. After Begin comes "handoff", unless it is cancelled
+// before.
 var Moves = map[string]Move{
-	"handoff": handOff,
-	"succeed": succeed,
-	"fail":    fail,
-	"abort":   abort,
+	"cancel":   cancel,
+	"handoff":  handOff,
+	"postcopy": postCopy,
+	"arrive":   arrive,
+	"complete": complete,
+	"succeed":  succeed,
+	"fail":     fail,
+	"abort":    abort,
+	"lose":     lose,
 }
 
 // A Migration is a migration of a VM as its objects tell it.
 type Migration struct {
+	// PerGiB and Progress are the times that a hand-off allows, in seconds.
+	PerGiB, Progress int64
+
 	vm, name       string
 	uid            string
-	source, target *corev1.Pod
+	hotplugged     bool        // its disks
+	source, target *corev1.Pod // launchers
 }
+
+// KubeVirt's own limits, in seconds.
+const (
+	perGiB   = 150
+	progress = 150
+)
 
 // Begin creates a migration of a VM to a node, and its target pod.
 func (s *Script) Begin(ctx context.Context, vm, migration, node string) error {
@@ -41,23 +56,16 @@ func (s *Script) Begin(ctx context.Context, vm, migration, node string) error {
 	if err != nil {
 		return err
 	}
-	var claims []string
-	volumes, _, err := unstructured.NestedSlice(vmi.Object, "spec", "volumes")
+	claims, hotplugged, err := disks(vmi)
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", vm, err)
-	}
-	for _, v := range volumes {
-		volume, _ := v.(map[string]any)
-		claim, _, err := unstructured.NestedString(volume, "persistentVolumeClaim", "claimName")
-		if err != nil {
-			return fmt.Errorf("migrate %s: %w", vm, err)
-		}
-		claims = append(claims, claim)
 	}
 	if err := s.move(ctx, Migrations, migration, map[string]any{"phase": "Scheduling"}); err != nil {
 		return err
 	}
-	return s.launch(ctx, vmi, launcher(vm)+"-"+migration, node, string(vmim.GetUID()), claims)
+	return s.launch(ctx, vmi, launch{
+		name: launcher(vm) + "-" + migration, node: node, migration: string(vmim.GetUID()), claims: claims, hotplugs: hotplugged,
+	})
 }
 
 // Migration reads how far a migration is.
@@ -66,26 +74,45 @@ func (s *Script) Migration(ctx context.Context, migration string) (*Migration, e
 	if err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
 	}
-	m := &Migration{name: migration, uid: string(vmim.GetUID())}
+	m := &Migration{PerGiB: perGiB, Progress: progress, name: migration, uid: string(vmim.GetUID())}
 	if m.vm, _, err = unstructured.NestedString(vmim.Object, "spec", "vmiName"); err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
 	}
-	pods, err := s.Client.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelVM + "=" + m.vm})
+	vmi, err := s.Dynamic.Resource(Instances).Namespace(s.Namespace).Get(ctx, m.vm, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
+	}
+	if _, m.hotplugged, err = disks(vmi); err != nil {
+		return nil, fmt.Errorf("read migration %s: %w", migration, err)
+	}
+	if err := s.launchers(ctx, vmi, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// launchers finds a migration's two pods. The source is the launcher that runs, or that ran.
+func (s *Script) launchers(ctx context.Context, vmi *unstructured.Unstructured, m *Migration) error {
+	pods, err := s.Client.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelVM + "=" + m.vm})
+	if err != nil {
+		return fmt.Errorf("read migration %s: %w", m.name, err)
+	}
+	handed, _, err := unstructured.NestedString(vmi.Object, "status", "migrationState", "sourcePod")
+	if err != nil {
+		return fmt.Errorf("read migration %s: %w", m.name, err)
 	}
 	for _, pod := range pods.Items {
 		switch {
 		case pod.Labels[labelMigration] == m.uid:
 			m.target = &pod
-		case pod.Status.Phase == corev1.PodRunning:
+		case pod.Status.Phase == corev1.PodRunning, m.source == nil && pod.Name == handed:
 			m.source = &pod
 		}
 	}
 	if m.source == nil || m.target == nil {
-		return nil, fmt.Errorf("migration %s has not both a source and a target pod", migration)
+		return fmt.Errorf("migration %s has not both a source and a target pod", m.name)
 	}
-	return m, nil
+	return nil
 }
 
 // state moves the VMI's migrationState.
@@ -98,7 +125,12 @@ func handOff(ctx context.Context, s *Script, m *Migration) error {
 	if err := s.state(ctx, m, map[string]any{
 		"migrationUid": m.uid, "sourceNode": m.source.Spec.NodeName, "targetNode": m.target.Spec.NodeName,
 		"targetPod": m.target.Name, "sourcePod": m.source.Name,
-		"migrationConfiguration": map[string]any{"completionTimeoutPerGiB": 150, "progressTimeout": 150, "allowPostCopy": false},
+		"migrationConfiguration": map[string]any{
+			"completionTimeoutPerGiB": m.PerGiB, "progressTimeout": m.Progress, "allowPostCopy": false,
+		},
+		// Nothing stays of the migration before.
+		"startTimestamp": nil, "endTimestamp": nil, "targetNodeDomainReadyTimestamp": nil, "completed": nil, "mode": nil,
+		"failed": nil, "failureReason": nil, "abortRequested": nil, "abortStatus": nil,
 	}); err != nil {
 		return err
 	}
@@ -113,27 +145,82 @@ func handOff(ctx context.Context, s *Script, m *Migration) error {
 	return s.move(ctx, Migrations, m.name, map[string]any{"phase": "Running"})
 }
 
-// succeed is when the target's domain is active: the VM is there, and its source completes.
-func succeed(ctx context.Context, s *Script, m *Migration) error {
-	if err := s.annotate(ctx, m.source.Name, s.Writes, "false"); err != nil {
+// cancel is when somebody deletes the migration before its hand-off: the VMI never tells of it.
+func cancel(ctx context.Context, s *Script, m *Migration) error {
+	if err := s.move(ctx, Migrations, m.name, map[string]any{"phase": "Failed"}); err != nil {
 		return err
 	}
-	if err := s.annotate(ctx, m.target.Name, s.Writes, "true"); err != nil {
+	if err := s.Dynamic.Resource(Migrations).Namespace(s.Namespace).Delete(ctx, m.name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("cancel migration %s: %w", m.name, err)
+	}
+	return s.deleteTarget(ctx, m)
+}
+
+// postCopy is when the VM goes on at the target although much of its memory is still at the source.
+func postCopy(ctx context.Context, s *Script, m *Migration) error {
+	if err := s.state(ctx, m, map[string]any{"mode": "PostCopy"}); err != nil {
+		return err
+	}
+	return s.handWrites(ctx, m)
+}
+
+// handWrites stops the VM's writes at the source and lets them begin at the target.
+func (s *Script) handWrites(ctx context.Context, m *Migration) error {
+	if err := s.annotate(ctx, m.disksOf(m.source), s.Writes, "false"); err != nil {
+		return err
+	}
+	return s.annotate(ctx, m.disksOf(m.target), s.Writes, "true")
+}
+
+// succeed is when the target's domain is active: the VM is there, and its source ends.
+func succeed(ctx context.Context, s *Script, m *Migration) error {
+	if err := s.settle(ctx, m); err != nil {
+		return err
+	}
+	if err := complete(ctx, s, m); err != nil {
+		return err
+	}
+	return s.annotate(ctx, m.source.Name, s.Completes, "true")
+}
+
+// arrive is when the source ends before KubeVirt has said that the migration is complete.
+func arrive(ctx context.Context, s *Script, m *Migration) error {
+	if err := s.settle(ctx, m); err != nil {
+		return err
+	}
+	return s.annotate(ctx, m.source.Name, s.Completes, "true")
+}
+
+// settle is when the VM runs on the target, as its node says.
+func (s *Script) settle(ctx context.Context, m *Migration) error {
+	if err := s.handWrites(ctx, m); err != nil {
 		return err
 	}
 	if err := s.state(ctx, m, map[string]any{"targetNodeDomainReadyTimestamp": now()}); err != nil {
 		return err
 	}
+	return s.move(ctx, Instances, m.vm, map[string]any{
+		"nodeName": m.target.Spec.NodeName, "migrationState": map[string]any{"endTimestamp": now()},
+	})
+}
+
+// complete is when KubeVirt says that the migration is.
+func complete(ctx context.Context, s *Script, m *Migration) error {
+	if err := s.state(ctx, m, map[string]any{"completed": true}); err != nil {
+		return err
+	}
+	return s.finish(ctx, m, "Succeeded")
+}
+
+// lose is when the VM is lost with a migration that cannot go back. What becomes of the pods is not said.
+func lose(ctx context.Context, s *Script, m *Migration) error {
 	if err := s.move(ctx, Instances, m.vm, map[string]any{
-		"nodeName":       m.target.Spec.NodeName,
-		"migrationState": map[string]any{"endTimestamp": now(), "completed": true},
+		"phase":          "Failed",
+		"migrationState": map[string]any{"endTimestamp": now(), "completed": true, "failed": true, "failureReason": "post-copy broke"},
 	}); err != nil {
 		return err
 	}
-	if err := s.finish(ctx, m, "Succeeded"); err != nil {
-		return err
-	}
-	return s.annotate(ctx, m.source.Name, s.Completes, "true")
+	return s.finish(ctx, m, "Failed")
 }
 
 // fail is when the migration broke: the VM goes on at its source, and the target is deleted.
@@ -163,10 +250,22 @@ func (s *Script) abandon(ctx context.Context, m *Migration) error {
 	if err := s.finish(ctx, m, "Failed"); err != nil {
 		return err
 	}
+	return s.deleteTarget(ctx, m)
+}
+
+func (s *Script) deleteTarget(ctx context.Context, m *Migration) error {
 	if err := s.Client.CoreV1().Pods(s.Namespace).Delete(ctx, m.target.Name, metav1.DeleteOptions{}); err != nil {
 		return fmt.Errorf("delete the target pod: %w", err)
 	}
 	return nil
+}
+
+// disksOf is the name of the pod that has the disks of a launcher.
+func (m *Migration) disksOf(launcher *corev1.Pod) string {
+	if m.hotplugged {
+		return hotplug(launcher.Name)
+	}
+	return launcher.Name
 }
 
 // finish moves the migration to its last phase. It keeps a copy of the VMI's state, which the next

@@ -36,21 +36,29 @@ const (
 	domain         = "kubevirt.io/domain"
 )
 
+// A Machine is a VM to be made.
+type Machine struct {
+	Name, Node string
+	Claims     []string // of its disks
+	Hotplug    bool     // they are plugged into the launcher by a pod of their own
+}
+
 // Boot creates a VM with its disks, and its launcher pod on a node. The VM runs once Booted said so.
-func (s *Script) Boot(ctx context.Context, vm, node string, claims ...string) error {
-	if _, err := s.create(ctx, VirtualMachines, "VirtualMachine", vm, map[string]any{"runStrategy": "Always"}); err != nil {
+func (s *Script) Boot(ctx context.Context, vm Machine) error {
+	if _, err := s.create(ctx, VirtualMachines, "VirtualMachine", vm.Name, map[string]any{"runStrategy": "Always"}); err != nil {
 		return err
 	}
-	vmi, err := s.create(ctx, Instances, "VirtualMachineInstance", vm, map[string]any{
-		"evictionStrategy": "LiveMigrate", "volumes": volumes(claims),
+	vmi, err := s.create(ctx, Instances, "VirtualMachineInstance", vm.Name, map[string]any{
+		"evictionStrategy": "LiveMigrate", "volumes": volumes(vm),
+		"domain": map[string]any{"memory": map[string]any{"guest": "1G"}},
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.move(ctx, Instances, vm, map[string]any{"phase": "Scheduling"}); err != nil {
+	if err := s.move(ctx, Instances, vm.Name, map[string]any{"phase": "Scheduling"}); err != nil {
 		return err
 	}
-	return s.launch(ctx, vmi, launcher(vm), node, "", claims)
+	return s.launch(ctx, vmi, launch{name: launcher(vm.Name), node: vm.Node, claims: vm.Claims, hotplugs: vm.Hotplug})
 }
 
 // Booted says that the VM runs, where its launcher pod is. It writes from here on.
@@ -59,7 +67,16 @@ func (s *Script) Booted(ctx context.Context, vm string) error {
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", vm, err)
 	}
-	if err := s.annotate(ctx, pod.Name, s.Writes, "true"); err != nil {
+	vmi, err := s.Dynamic.Resource(Instances).Namespace(s.Namespace).Get(ctx, vm, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("boot %s: %w", vm, err)
+	}
+	_, hotplugged, err := disks(vmi)
+	if err != nil {
+		return fmt.Errorf("boot %s: %w", vm, err)
+	}
+	m := Migration{hotplugged: hotplugged}
+	if err := s.annotate(ctx, m.disksOf(pod), s.Writes, "true"); err != nil {
 		return err
 	}
 	return s.move(ctx, Instances, vm, map[string]any{
@@ -70,37 +87,93 @@ func (s *Script) Booted(ctx context.Context, vm string) error {
 // launcher is the name of a VM's first launcher pod.
 func launcher(vm string) string { return "virt-launcher-" + vm }
 
-func volumes(claims []string) []any {
+// hotplug is the name of the pod that plugs disks into a launcher.
+func hotplug(launcher string) string { return "hp-" + launcher }
+
+func volumes(vm Machine) []any {
 	var all []any
-	for i, claim := range claims {
+	for i, claim := range vm.Claims {
 		all = append(all, map[string]any{
-			"name": fmt.Sprintf("disk-%d", i), "persistentVolumeClaim": map[string]any{"claimName": claim},
+			"name":                  fmt.Sprintf("disk-%d", i),
+			"persistentVolumeClaim": map[string]any{"claimName": claim, "hotpluggable": vm.Hotplug},
 		})
 	}
 	return all
 }
 
-// launch creates a launcher pod. Of a migration's target, migration is the UID of the migration.
-func (s *Script) launch(ctx context.Context, vmi *unstructured.Unstructured, name, node, migration string, claims []string) error {
+// disks returns the claims of a VM, and whether they are hotplugged.
+func disks(vmi *unstructured.Unstructured) (claims []string, hotplugged bool, err error) {
+	volumes, _, err := unstructured.NestedSlice(vmi.Object, "spec", "volumes")
+	if err != nil {
+		return nil, false, err
+	}
+	for _, v := range volumes {
+		volume, _ := v.(map[string]any)
+		claim, _, err := unstructured.NestedString(volume, "persistentVolumeClaim", "claimName")
+		if err != nil {
+			return nil, false, err
+		}
+		if hotplugged, _, err = unstructured.NestedBool(volume, "persistentVolumeClaim", "hotpluggable"); err != nil {
+			return nil, false, err
+		}
+		claims = append(claims, claim)
+	}
+	return claims, hotplugged, nil
+}
+
+// A launch is a launcher pod to be made.
+type launch struct {
+	name, node string
+	migration  string // UID of the migration whose target it is
+	claims     []string
+	hotplugs   bool // the claims go to a pod beside it
+}
+
+// launch creates a launcher pod, and the pod that plugs its disks into it.
+func (s *Script) launch(ctx context.Context, vmi *unstructured.Unstructured, l launch) error {
 	vm := vmi.GetName()
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Labels: map[string]string{labelApp: "virt-launcher", labelCreatedBy: string(vmi.GetUID()), labelVM: vm},
-			Annotations: map[string]string{domain: vm},
-			OwnerReferences: []metav1.OwnerReference{
-				*metav1.NewControllerRef(vmi, schema.GroupVersionKind{Group: group, Version: version, Kind: "VirtualMachineInstance"}),
-			},
-		},
+	pod := newPod(l.name, l.node, "virt-launcher",
+		*metav1.NewControllerRef(vmi, schema.GroupVersionKind{Group: group, Version: version, Kind: "VirtualMachineInstance"}))
+	pod.Labels[labelCreatedBy], pod.Labels[labelVM] = string(vmi.GetUID()), vm
+	pod.Annotations = map[string]string{domain: vm}
+	if l.migration != "" {
+		pod.Labels[labelMigration] = l.migration
+		pod.Spec.Affinity = apart(vmi.GetUID())
+	}
+	if !l.hotplugs {
+		addDisks(pod, l.claims)
+	}
+	made, err := s.Client.CoreV1().Pods(s.Namespace).Create(ctx, pod, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("create launcher pod %s: %w", l.name, err)
+	}
+	if !l.hotplugs {
+		return nil
+	}
+	pod = newPod(hotplug(l.name), l.node, "hotplug-disk", *metav1.NewControllerRef(made, corev1.SchemeGroupVersion.WithKind("Pod")))
+	if l.migration != "" {
+		pod.Labels[labelMigration] = l.migration
+	}
+	addDisks(pod, l.claims)
+	if _, err := s.Client.CoreV1().Pods(s.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create the hotplug pod of %s: %w", l.name, err)
+	}
+	return nil
+}
+
+// newPod returns a pod of KubeVirt's for a node.
+func newPod(name, node, app string, owner metav1.OwnerReference) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{labelApp: app}, OwnerReferences: []metav1.OwnerReference{owner}},
 		Spec: corev1.PodSpec{
 			NodeSelector:  map[string]string{corev1.LabelHostname: node},
 			RestartPolicy: corev1.RestartPolicyNever,
-			Containers:    []corev1.Container{{Name: "compute", Image: "virt-launcher"}},
+			Containers:    []corev1.Container{{Name: "compute", Image: app}},
 		},
 	}
-	if migration != "" {
-		pod.Labels[labelMigration] = migration
-		pod.Spec.Affinity = apart(vmi.GetUID())
-	}
+}
+
+func addDisks(pod *corev1.Pod, claims []string) {
 	for i, claim := range claims {
 		volume := fmt.Sprintf("disk-%d", i)
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{
@@ -108,10 +181,6 @@ func (s *Script) launch(ctx context.Context, vmi *unstructured.Unstructured, nam
 		}})
 		pod.Spec.Containers[0].VolumeDevices = append(pod.Spec.Containers[0].VolumeDevices, corev1.VolumeDevice{Name: volume, DevicePath: "/dev/" + volume})
 	}
-	if _, err := s.Client.CoreV1().Pods(s.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("create launcher pod %s: %w", name, err)
-	}
-	return nil
 }
 
 // apart keeps a target off the nodes that have a launcher of the same VM.

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,6 +37,10 @@ func boxCommand(ctx context.Context, w *world, args []string) error {
 		return w.box.Do(ctx, args[1], strings.Join(args[2:], " "))
 	case "disks":
 		return boxDisks(ctx, w, args[1:])
+	case "met":
+		return boxMet(ctx, w, args[1:])
+	case "note", "unchanged":
+		return boxWrites(ctx, w, args[0] == "note")
 	}
 	return boxRow(ctx, w, args)
 }
@@ -111,4 +117,33 @@ func (w *world) asOnBox(key, word string) (string, error) {
 		return actors.HostOf(w.cluster, actors.NodeID(word)).NQN, nil
 	}
 	return word, nil
+}
+
+// boxMet waits until so many commands have met the faults in force.
+func boxMet(ctx context.Context, w *world, args []string) error {
+	return eventually(ctx, func(ctx context.Context) error {
+		hits, err := w.box.Hits(ctx)
+		if err == nil && strconv.Itoa(hits) != strings.Join(args, " ") {
+			err = fmt.Errorf("%d commands have met a fault", hits)
+		}
+		return err
+	})
+}
+
+// boxWrites counts the commands that change something, and compares with what was noted.
+func boxWrites(ctx context.Context, w *world, note bool) error {
+	commands, err := w.box.Commands(ctx)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(commands, func(name string, _ int) bool {
+		return !slices.Contains([]string{"/disk/add", "/disk/set", "/disk/remove", "/file/add", "/file/remove"}, name)
+	})
+	switch {
+	case note:
+		w.noted = commands
+	case !maps.Equal(commands, w.noted):
+		return fmt.Errorf("the box got %v, and had %v when that was noted", commands, w.noted)
+	}
+	return nil
 }

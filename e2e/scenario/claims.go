@@ -17,7 +17,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/rds-csi/rds-csi/actors"
@@ -211,34 +210,5 @@ func refused(ctx context.Context, w *world, args []string) error {
 			return fmt.Errorf("claim %s: %s", args[0], tell(va))
 		}
 		return fmt.Errorf("claim %s has no attachment for node %s", args[0], args[1])
-	})
-}
-
-func event(ctx context.Context, w *world, args []string) error {
-	if len(args) < 2 || len(args) > 3 {
-		return errors.New("a claim and a reason are needed")
-	}
-	want := int32(-1)
-	if len(args) == 3 {
-		n, err := strconv.ParseInt(args[2], 10, 32)
-		if err != nil {
-			return fmt.Errorf("read the number: %w", err)
-		}
-		want = int32(n)
-	}
-	of := fields.AndSelectors(fields.OneTermEqualSelector("involvedObject.name", args[0]), fields.OneTermEqualSelector("reason", args[1]))
-	return eventually(ctx, func(ctx context.Context) error {
-		events, err := w.control.Client().CoreV1().Events(w.namespace).List(ctx, metav1.ListOptions{FieldSelector: of.String()})
-		if err != nil {
-			return fmt.Errorf("list events: %w", err)
-		}
-		var got int32
-		for _, e := range events.Items {
-			got += max(e.Count, 1)
-		}
-		if got == want || want < 0 && got > 0 {
-			return nil
-		}
-		return fmt.Errorf("claim %s has %d events %s", args[0], got, args[1])
 	})
 }

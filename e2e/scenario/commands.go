@@ -19,7 +19,8 @@ import (
 // Commands are the words of the scripts. Those that state something wait until it is so.
 var Commands = map[string]Command{
 	"cluster":     {"NODE... [count=N] [-- ARGUMENT...]: start the box, the driver with more arguments, and nodes", cluster},
-	"driver":      {"kill | start: SIGKILL the driver, or start it again", driverCommand},
+	"driver":      {"kill|start|freeze|thaw: SIGKILL the driver, start it again, or halt it", driverCommand},
+	"standby":     {"start|leads|freeze|thaw|says TEXT: a second controller; once it leads, it is the driver, and the other one the standby", standby},
 	"api":         {"away | back: take the API server away, or bring it back", api},
 	"pause":       {"DURATION: how long a fault lasts; never to wait for something", pause},
 	"provision":   {"CLAIM [count=N] [class=rds-vm] [size=64Mi] [access=RWX] [mode=Block]: make a claim and wait until it is bound", provision},
@@ -30,17 +31,23 @@ var Commands = map[string]Command{
 	"wait-for":    {"pod NAME running|succeeded|gone, replicaset NAME running, claim NAME bound|gone|SIZE, each with [count=N]", waitFor},
 	"attached":    {"CLAIM [NODE...|somewhere] [count=N]: there are VolumeAttachments for exactly these nodes, and they are attached", attached},
 	"refused":     {"CLAIM NODE TEXT: its VolumeAttachment is not attached, and its error says so", refused},
-	"event":       {"CLAIM REASON [N]: so many events of it are told on the claim, at least one without N", event},
+	"event":       {"CLAIM REASON [N] [saying=TEXT]: so many events of it are told on the claim, at least one without N", event},
 	"metric":      {"SERIES VALUE | SERIES +VALUE: the driver's metric is this, or at least this", metric},
-	"box":         {"off|on|freeze|thaw|mend, do WHAT JSON, disks N exported N, or CLAIM granted=NODES [export=true] [size=SIZE] [allow=NODE]", boxCommand},
+	"box":         {"off|on|freeze|thaw|mend, do WHAT JSON, disks N exported N, met N, note, unchanged, or CLAIM granted=NODES [export=true] [size=SIZE] [allow=NODE]", boxCommand},
 	"node":        {"NODE kill|boot|freeze|thaw|cordon|uncordon|out-of-service|in-service", nodeCommand},
 	"drain":       {"NODE: cordon it and evict its pods", drain},
 	"writing":     {"POD: its VM's writes are acknowledged, from here on", writing},
 	"fenced":      {"CLAIM NODE while=POD: nothing of the node is written any more, while another pod goes on writing", fenced},
 	"kubevirt":    {"install: define KubeVirt's resources, until the end of the scenario", kubevirtCommand},
-	"vm":          {"VM claim=CLAIM node=NODE: boot a VM", vm},
+	"vm":          {"VM claim=CLAIM node=NODE [hotplug=true] [waits=true]: boot a VM; one that waits is booted later", vm},
+	"booted":      {"VM: one that waited runs", booted},
 	"migrate":     {"VM MIGRATION to=NODE: begin a migration, and wait until its target pod runs", migrate},
-	"migration":   {"MIGRATION handoff|succeed|fail|abort: go a step on", migration},
+	"migration":   {"MIGRATION cancel|handoff [per-gib=S] [progress=S]|postcopy|arrive|complete|succeed|fail|abort|lose: go a step on", migration},
+	"class":       {"NAME LIKE [PARAMETER=VALUE...]: make a StorageClass like another one, until the end of the scenario", class},
+	"release":     {"CLAIM NODE: remove its VolumeAttachment by force", release},
+	"restore":     {"CLAIM NODE: bring an attached VolumeAttachment back from a backup, while the driver is away", restore},
+	"edit":        {"CLAIM JSON: change its PersistentVolume by hand", edit},
+	"bring":       {"CLAIM VOLUME: make a PersistentVolume by hand, and a claim that has it", bring},
 	"driver-says": {"TEXT: the driver's log holds it", driverSays},
 }
 
@@ -79,19 +86,10 @@ func driverCommand(ctx context.Context, w *world, args []string) error {
 		return w.driver.Kill()
 	case "start":
 		return w.driver.Start(ctx)
+	case "freeze", "thaw":
+		return w.driver.Freeze(args[0] == "freeze")
 	}
-	return fmt.Errorf("a driver can be killed and started")
-}
-
-func driverSays(ctx context.Context, w *world, args []string) error {
-	text := strings.Join(args, " ")
-	return eventually(ctx, func(context.Context) error {
-		said, err := w.driver.Said(text)
-		if err == nil && !said {
-			return fmt.Errorf("the driver's log does not say %q", text)
-		}
-		return err
-	})
+	return fmt.Errorf("a driver can be killed, started, frozen and thawed")
 }
 
 func api(ctx context.Context, w *world, args []string) error {

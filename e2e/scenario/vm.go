@@ -7,7 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/rds-csi/rds-csi/e2e/kubelet"
 	"github.com/rds-csi/rds-csi/e2e/kubevirt"
@@ -29,19 +32,43 @@ func kubevirtCommand(ctx context.Context, w *world, args []string) error {
 }
 
 func vm(ctx context.Context, w *world, args []string) error {
-	ws, err := parse(args, 1, "claim", "node")
+	ws, err := parse(args, 1, "claim", "node", "hotplug", "waits")
 	if err != nil {
 		return err
 	}
 	name := ws.plain[0]
-	if err := w.script().Boot(ctx, name, ws.keyed["node"], ws.keyed["claim"]); err != nil {
+	if err := w.script().Boot(ctx, kubevirt.Machine{
+		Name: name, Node: ws.keyed["node"], Claims: []string{ws.keyed["claim"]}, Hotplug: ws.keyed["hotplug"] == "true",
+	}); err != nil || ws.keyed["waits"] == "true" {
 		return err
 	}
-	pod := "virt-launcher-" + name
-	if err := eventually(ctx, func(ctx context.Context) error { return w.podIs(ctx, pod, "running") }); err != nil {
+	return booted(ctx, w, []string{name})
+}
+
+// booted waits for a VM's launcher and lets the VM run.
+func booted(ctx context.Context, w *world, args []string) error {
+	if len(args) != 1 {
+		return errors.New("a VM is needed")
+	}
+	if err := w.launched(ctx, "virt-launcher-"+args[0]); err != nil {
 		return err
 	}
-	return w.script().Booted(ctx, name)
+	return w.script().Booted(ctx, args[0])
+}
+
+// launched waits until a launcher runs, and the pod that plugs disks into it, if there is one.
+func (w *world) launched(ctx context.Context, launcher string) error {
+	for _, pod := range []string{launcher, "hp-" + launcher} {
+		if err := eventually(ctx, func(ctx context.Context) error {
+			if err := w.podIs(ctx, pod, "running"); pod == launcher || !apierrors.IsNotFound(err) {
+				return err
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func migrate(ctx context.Context, w *world, args []string) error {
@@ -53,18 +80,32 @@ func migrate(ctx context.Context, w *world, args []string) error {
 	if err := w.script().Begin(ctx, name, move, ws.keyed["to"]); err != nil {
 		return err
 	}
-	pod := "virt-launcher-" + name + "-" + move
-	return eventually(ctx, func(ctx context.Context) error { return w.podIs(ctx, pod, "running") })
+	return w.launched(ctx, "virt-launcher-"+name+"-"+move)
 }
 
+// migration goes a step on, which a time on that KubeVirt allows may come with.
 func migration(ctx context.Context, w *world, args []string) error {
-	if len(args) != 2 || kubevirt.Moves[args[1]] == nil {
-		return fmt.Errorf("a migration and its next step are needed")
-	}
-	s := w.script()
-	m, err := s.Migration(ctx, args[0])
+	ws, err := parse(args, 2, "per-gib", "progress")
 	if err != nil {
 		return err
 	}
-	return kubevirt.Moves[args[1]](ctx, s, m)
+	move := kubevirt.Moves[ws.plain[1]]
+	if move == nil {
+		return fmt.Errorf("no migration can %s", ws.plain[1])
+	}
+	s := w.script()
+	m, err := s.Migration(ctx, ws.plain[0])
+	if err != nil {
+		return err
+	}
+	for key, at := range map[string]*int64{"per-gib": &m.PerGiB, "progress": &m.Progress} {
+		text, given := ws.keyed[key]
+		if !given {
+			continue
+		}
+		if *at, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+	}
+	return move(ctx, s, m)
 }

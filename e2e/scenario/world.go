@@ -36,8 +36,12 @@ type world struct {
 	logFile   *os.File
 	box       *box.Box
 	driver    *driver.Driver
+	standby   *driver.Driver // nil: there is one controller
+	args      []string       // more arguments for both
 	nodes     map[string]*node
 	volumes   map[string]actors.VolumeID // of claims, as known: the API server may be away
+	classes   []string                   // StorageClasses of its own
+	noted     map[string]int             // commands that the box had got
 	kubevirt  bool                       // its resources are defined
 	broken    bool                       // a command failed
 }
@@ -84,13 +88,19 @@ func (w *world) start(ctx context.Context, args []string) error {
 	}); err != nil {
 		return err
 	}
-	if w.driver, err = driver.New(ctx, driver.Config{
-		Set: w.set, Control: w.control, Binary: w.binary("rds-csi"), Tools: w.cfg.Tools,
-		Dir: filepath.Join(w.dir, "driver"), Host: w.box.Host(), Args: args,
-	}); err != nil {
+	w.args = args
+	if w.driver, err = w.controller(ctx, "driver", w.box.Host()); err != nil {
 		return err
 	}
 	return w.driver.Start(ctx)
+}
+
+// controller makes a controller's pod that does not run yet.
+func (w *world) controller(ctx context.Context, dir, host string) (*driver.Driver, error) {
+	return driver.New(ctx, driver.Config{
+		Set: w.set, Control: w.control, Binary: w.binary("rds-csi"), Tools: w.cfg.Tools,
+		Dir: filepath.Join(w.dir, dir), Host: host, Args: w.args,
+	})
 }
 
 // cleanUp ends a scenario. What went well is taken down as users do it, and must leave nothing; what failed
@@ -105,12 +115,14 @@ func (w *world) cleanUp(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("at the end of the scenario: %w", err))
 		}
 	}
-	errs = append(errs, w.force(ctx))
+	errs = append(errs, w.force(ctx), w.removeClasses(ctx))
 	if w.kubevirt {
 		errs = append(errs, kubevirt.Remove(ctx, w.dynamic))
 	}
-	if w.driver != nil {
-		errs = append(errs, w.driver.Stop())
+	for _, d := range []*driver.Driver{w.driver, w.standby} {
+		if d != nil {
+			errs = append(errs, d.Stop())
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
 		errs = append(errs, w.nodes[name].close(ctx))
