@@ -92,21 +92,22 @@ func restore(ctx context.Context, w *world, args []string) error {
 		return err
 	}
 	attachments := w.control.Client().StorageV1().VolumeAttachments()
-	va, err := attachments.Create(ctx, &storagev1.VolumeAttachment{
+	name := kubelet.AttachmentName(string(id), driverName, args[1])
+	if _, err := attachments.Create(ctx, &storagev1.VolumeAttachment{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:       kubelet.AttachmentName(string(id), driverName, args[1]),
+			Name:       name,
 			Finalizers: []string{"external-attacher/" + strings.ReplaceAll(driverName, ".", "-")},
 		},
 		Spec: storagev1.VolumeAttachmentSpec{
 			Attacher: driverName, NodeName: args[1],
 			Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &pvc.Spec.VolumeName},
 		},
-	}, metav1.CreateOptions{})
-	if err != nil {
+	}, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("restore the attachment of claim %s to node %s: %w", args[0], args[1], err)
 	}
-	va.Status.Attached = true
-	if _, err := attachments.UpdateStatus(ctx, va, metav1.UpdateOptions{}); err != nil {
+	// The attacher may be at it already, to no avail.
+	_, err = attachments.Patch(ctx, name, types.MergePatchType, []byte(`{"status":{"attached":true}}`), metav1.PatchOptions{}, "status")
+	if err != nil {
 		return fmt.Errorf("restore the attachment of claim %s to node %s: %w", args[0], args[1], err)
 	}
 	return nil
