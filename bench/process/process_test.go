@@ -157,6 +157,29 @@ func TestFreePorts(t *testing.T) {
 	}
 }
 
+// What is frozen does not even hear that it is to end; what was thawed does.
+func TestFreeze(t *testing.T) {
+	for _, thawed := range []bool{false, true} {
+		grace := 100 * time.Millisecond
+		if thawed {
+			grace = time.Minute
+		}
+		p, log := start(t, "polite", grace)
+		awaitReady(t, log)
+		if err := p.Freeze(true); err != nil {
+			t.Fatal(err)
+		}
+		if thawed {
+			if err := p.Freeze(false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.Stop(); errors.Is(err, process.ErrNotEnded) == thawed {
+			t.Errorf("thawed %t: stopped with %v", thawed, err)
+		}
+	}
+}
+
 // What crashes is not asked, and its log goes on with the next run.
 func TestKillAndAppend(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
