@@ -94,8 +94,8 @@ func (l *Lease) Run(ctx context.Context, lead func(context.Context) error) error
 				leading, end := context.WithCancel(elected)
 				defer context.AfterFunc(ctx, end)()
 				defer end()
-				err := l.others(leading)
-				if err == nil {
+				var err error
+				if l.others(leading) {
 					err = lead(leading)
 				}
 				// Before release, which ends both: whether the elector gave up cannot be told from held

@@ -21,6 +21,10 @@ import (
 	"github.com/rds-csi/rds-csi/actors"
 )
 
+// standbyWait is how long a standby may take to find a Lease given back: client-go waits retryPeriod times
+// 1 + JitterFactor at most between two looks.
+const standbyWait = 3 * retryPeriod
+
 // A contender is one controller that wants to lead.
 type contender struct {
 	*Lease
@@ -105,7 +109,7 @@ func TestOneLeads(t *testing.T) {
 		if err := <-a.done; err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * retryPeriod)
+		time.Sleep(standbyWait)
 		b.want(t, true)
 		if a.Leading() {
 			t.Fatal("two lead")

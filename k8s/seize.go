@@ -63,15 +63,15 @@ func (l *Lease) waits() time.Duration {
 	return max(0, time.Until(l.after))
 }
 
-// others waits until nobody else writes.
-func (l *Lease) others(ctx context.Context) error {
+// others waits until nobody else writes, and reports whether that came before the end of ctx.
+func (l *Lease) others(ctx context.Context) bool {
 	timer := time.NewTimer(l.waits())
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return true
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	}
 }
 
@@ -82,7 +82,7 @@ func (l *Lease) Holder(ctx context.Context) (string, error) {
 	defer cancel()
 	record, _, err := l.lock().Get(ctx)
 	switch {
-	case gone(err):
+	case Gone(err):
 		return "", nil
 	case err != nil:
 		return "", fmt.Errorf("read who holds the lease %s: %w: %w", l.config.Name, err, actors.ErrUnavailable)
