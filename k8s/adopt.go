@@ -67,7 +67,7 @@ func (a *Attachments) persistentVolumes(ctx context.Context, id actors.VolumeID)
 	for _, name := range names {
 		pv, err := a.config.Client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
 		switch {
-		case gone(err):
+		case Gone(err):
 		case err != nil:
 			return nil, fmt.Errorf("read PersistentVolume %s: %w: %w", name, err, actors.ErrUnavailable)
 		case a.config.Claims.handle(pv) == string(id):

@@ -36,7 +36,7 @@ func (a *Annotations) write(ctx context.Context, id actors.VolumeID, grants []ac
 	switch {
 	case err == nil:
 		return nil
-	case gone(err):
+	case Gone(err):
 		return &dropError{cause: noVolume, err: err}
 	case refused(err):
 		return &dropError{cause: "rejected", err: err}

@@ -163,7 +163,7 @@ func (c *Claims) read(ctx context.Context, id actors.VolumeID) (*corev1.ObjectRe
 	switch {
 	case err == nil && pv.Spec.ClaimRef != nil && c.handle(pv) == string(id):
 		return claimOf(pv), nil
-	case err != nil && !gone(err):
+	case err != nil && !Gone(err):
 		return nil, fmt.Errorf("read PersistentVolume %s: %w: %w", id, err, actors.ErrUnavailable)
 	case c.running.Load() && !c.Synced():
 		return nil, fmt.Errorf("look for the PersistentVolume of %s: the cache is not filled yet: %w", id, actors.ErrUnavailable)

@@ -95,8 +95,8 @@ func ClusterID(ctx context.Context, client kubernetes.Interface) (string, error)
 	return id, nil
 }
 
-// gone reports whether the API server said that an object does not exist. A 404 of something between
+// Gone reports whether the API server said that an object does not exist. A 404 of something between
 // here and there, which knows no objects, says nothing.
-func gone(err error) bool {
+func Gone(err error) bool {
 	return errors.IsNotFound(err) && !errors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -81,11 +81,11 @@ func TestRESTConfig(t *testing.T) {
 func TestNotFoundOfAProxyProvesNothing(t *testing.T) {
 	client := served(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such page", http.StatusNotFound) })
 	_, err := client.CoreV1().Nodes().Get(t.Context(), "a", metav1.GetOptions{})
-	if err == nil || gone(err) {
-		t.Errorf("gone(%v) = true", err)
+	if err == nil || Gone(err) {
+		t.Errorf("Gone(%v) = true", err)
 	}
 	_, err = fake.NewClientset().CoreV1().Nodes().Get(t.Context(), "a", metav1.GetOptions{})
-	if !gone(err) {
-		t.Errorf("gone(%v) = false", err)
+	if !Gone(err) {
+		t.Errorf("Gone(%v) = false", err)
 	}
 }

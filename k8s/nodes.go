@@ -59,7 +59,7 @@ func (n *Nodes) Check(ctx context.Context, id actors.VolumeID, node actors.NodeI
 	defer cancel()
 	object, err := n.client.CoreV1().Nodes().Get(ctx, string(node), metav1.GetOptions{})
 	switch {
-	case gone(err):
+	case Gone(err):
 		return "", fmt.Errorf("node %s does not exist: %w", node, actors.ErrNotFound)
 	case err != nil:
 		return "", fmt.Errorf("read node %s: %w: %w", node, err, actors.ErrUnavailable)
@@ -70,7 +70,7 @@ func (n *Nodes) Check(ctx context.Context, id actors.VolumeID, node actors.NodeI
 	name := attachmentName(id, n.driver, node)
 	attachment, err := n.client.StorageV1().VolumeAttachments().Get(ctx, name, metav1.GetOptions{})
 	switch {
-	case gone(err):
+	case Gone(err):
 		return "", fmt.Errorf("no VolumeAttachment %s wants the volume on node %s: %w", name, node, actors.ErrPrecondition)
 	case err != nil:
 		return "", fmt.Errorf("read VolumeAttachment %s: %w: %w", name, err, actors.ErrUnavailable)
@@ -92,7 +92,7 @@ func (n *Nodes) Lost(ctx context.Context, id actors.VolumeID, node actors.NodeID
 	defer cancel()
 	object, err := n.client.CoreV1().Nodes().Get(ctx, string(node), metav1.GetOptions{})
 	switch {
-	case gone(err):
+	case Gone(err):
 		return nodeGone
 	case err != nil:
 		return fmt.Sprintf("node could not be read: %.160s", err)

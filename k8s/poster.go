@@ -91,7 +91,7 @@ func (p *poster) send(ctx context.Context, counted *record.EventCorrelateResult)
 	events := p.client.CoreV1().Events(counted.Event.Namespace)
 	if counted.Event.Count > 1 {
 		event, err := events.Patch(ctx, counted.Event.Name, types.StrategicMergePatchType, counted.Patch, metav1.PatchOptions{})
-		if err == nil || !gone(err) {
+		if err == nil || !Gone(err) {
 			return event, err
 		}
 		// The event that was to be counted up is too old to be there.
@@ -108,7 +108,7 @@ func refused(err error) bool {
 		metav1.StatusReasonMethodNotAllowed, metav1.StatusReasonRequestEntityTooLarge:
 		return true
 	case metav1.StatusReasonNotFound: // the namespace is gone
-		return gone(err)
+		return Gone(err)
 	}
 	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }

@@ -34,7 +34,7 @@ func (l *Lease) trySeize(ctx context.Context) error {
 	defer cancel()
 	lock := l.lock()
 	record, _, err := lock.Get(ctx)
-	if gone(err) || (err == nil && record.HolderIdentity == "") {
+	if Gone(err) || (err == nil && record.HolderIdentity == "") {
 		return nil // nobody leads, or gave it back: it is acquired like any other
 	}
 	if err != nil {

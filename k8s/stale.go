@@ -40,7 +40,7 @@ func (a *Attachments) Stale(ctx context.Context, id actors.VolumeID, node actors
 func (a *Attachments) unused(ctx context.Context, id actors.VolumeID, node actors.NodeID) (lost string, err error) {
 	object, err := a.config.Client.CoreV1().Nodes().Get(ctx, string(node), metav1.GetOptions{})
 	switch {
-	case gone(err):
+	case Gone(err):
 		return nodeGone, nil
 	case err != nil:
 		return "", fmt.Errorf("read node %s: %w: %w", node, err, actors.ErrUnavailable)
@@ -95,7 +95,7 @@ func (a *Attachments) unrelated(ctx context.Context, cached *storagev1.VolumeAtt
 func (a *Attachments) read(ctx context.Context, name string) (*storagev1.VolumeAttachment, error) {
 	va, err := a.config.Client.StorageV1().VolumeAttachments().Get(ctx, name, metav1.GetOptions{})
 	switch {
-	case gone(err):
+	case Gone(err):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read VolumeAttachment %s: %w: %w", name, err, actors.ErrUnavailable)

@@ -66,9 +66,3 @@ func whole(list *metav1.APIResourceList) error {
 	}
 	return nil
 }
-
-// gone reports whether the API server said that an object does not exist. A 404 of something between
-// here and there, which knows no objects, says nothing; nor does one about the resource.
-func gone(err error) bool {
-	return errors.IsNotFound(err) && !errors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
-}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/k8s"
 )
 
 // readInstance reads an instance. It is nil where there is none.
@@ -59,7 +60,7 @@ func (m *Migrations) listJobs(ctx context.Context, namespace string) ([]*job, er
 func (m *Migrations) get(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (*unstructured.Unstructured, error) {
 	u, err := m.dynamic.Resource(resource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
-	case gone(err):
+	case k8s.Gone(err):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read %s %s/%s: %w: %w", resource.Resource, namespace, name, err, actors.ErrUnavailable)
