@@ -29,16 +29,11 @@ func (s *Sim) RebootLosing(ctx context.Context, last time.Duration) error {
 
 // reboot loses what was changed since a time; zero: nothing.
 func (s *Sim) reboot(ctx context.Context, lose time.Time) error {
-	select {
-	case s.power <- struct{}{}:
-		defer func() { <-s.power }()
-	case <-ctx.Done():
-		return ctx.Err()
+	b, release, err := s.hold(ctx)
+	if err != nil {
+		return err
 	}
-	b := s.boot()
-	if b == nil {
-		return ErrClosed
-	}
+	defer release()
 	if err := b.stop(); err != nil {
 		return fmt.Errorf("reboot the simulated box: %w", err)
 	}

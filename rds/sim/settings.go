@@ -146,16 +146,11 @@ func (s *settings) apply(c Change, cfg Config) error {
 // Change does to the box what a person does: it is in force when Change returns, and outlives reboots. The
 // context bounds the wait for a reboot. The error says what of the change is wrong; then nothing changes.
 func (s *Sim) Change(ctx context.Context, c Change) error {
-	select {
-	case s.power <- struct{}{}:
-		defer func() { <-s.power }()
-	case <-ctx.Done():
-		return ctx.Err()
+	b, release, err := s.hold(ctx)
+	if err != nil {
+		return err
 	}
-	b := s.boot()
-	if b == nil {
-		return ErrClosed
-	}
+	defer release()
 	if err := s.hw.settings.apply(c, s.hw.cfg); err != nil {
 		return fmt.Errorf("change the simulated box: %w", err)
 	}

@@ -101,6 +101,21 @@ func (s *Sim) boot() *boot {
 	return s.current
 }
 
+// hold keeps the power as it is, and returns the current boot, until release is called.
+func (s *Sim) hold(ctx context.Context) (b *boot, release func(), err error) {
+	select {
+	case s.power <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	release = func() { <-s.power }
+	if b = s.boot(); b == nil {
+		release()
+		return nil, nil, ErrClosed
+	}
+	return b, release, nil
+}
+
 // Close turns the power off for good and waits for every goroutine. The directory keeps the disks.
 // A second Close does nothing.
 func (s *Sim) Close() error {
