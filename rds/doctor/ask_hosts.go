@@ -44,6 +44,29 @@ func (b *bench) welcome(ctx context.Context, d disk, n int) (guest, error) {
 	return g, err
 }
 
+// exported adds a disk that has let a host in, which has left.
+func (b *bench) exported(ctx context.Context) (disk, error) {
+	d, err := b.add(ctx, spec{export: true})
+	if err != nil {
+		return d, err
+	}
+	h, err := b.serve(ctx, b.target(d, 1))
+	if err != nil {
+		return d, err
+	}
+	return d, h.Close()
+}
+
+// inUse adds a disk and connects a host that is watched.
+func (b *bench) inUse(ctx context.Context) (disk, guest, error) {
+	d, err := b.add(ctx, spec{export: true})
+	if err != nil {
+		return d, guest{}, err
+	}
+	g, err := b.welcome(ctx, d, 1)
+	return d, g, err
+}
+
 // dropped reports whether a host's connection ends. It is kept if a write still succeeds after the patience.
 func (b *bench) dropped(ctx context.Context, g guest) (bool, error) {
 	select {
@@ -177,11 +200,7 @@ func askDefaultNQN(ctx context.Context, b *bench) error {
 
 // askExportOff turns an export off under a connected host, and on again.
 func askExportOff(ctx context.Context, b *bench) error {
-	d, err := b.add(ctx, spec{export: true})
-	if err != nil {
-		return err
-	}
-	g, err := b.welcome(ctx, d, 1)
+	d, g, err := b.inUse(ctx)
 	if err != nil {
 		return err
 	}
@@ -219,11 +238,7 @@ func askExportOff(ctx context.Context, b *bench) error {
 
 // askNQNChange changes the NQN of an export under a connected host.
 func askNQNChange(ctx context.Context, b *bench) error {
-	d, err := b.add(ctx, spec{export: true})
-	if err != nil {
-		return err
-	}
-	g, err := b.welcome(ctx, d, 1)
+	d, g, err := b.inUse(ctx)
 	if err != nil {
 		return err
 	}
@@ -250,15 +265,8 @@ func askNQNChange(ctx context.Context, b *bench) error {
 
 // askAllowList allows two hosts by a list.
 func askAllowList(ctx context.Context, b *bench) error {
-	d, err := b.add(ctx, spec{export: true})
+	d, err := b.exported(ctx)
 	if err != nil {
-		return err
-	}
-	h, err := b.serve(ctx, b.target(d, 1))
-	if err != nil {
-		return err
-	}
-	if err := h.Close(); err != nil {
 		return err
 	}
 	err = b.set(ctx, d, "nvme-tcp-server-allow-host-name="+b.target(d, 1).HostNQN+","+b.target(d, 2).HostNQN)

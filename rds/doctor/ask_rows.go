@@ -243,15 +243,8 @@ func (b *bench) together(ctx context.Context, s Session, d disk, round int) (las
 
 // askPassword exports a disk with a password and connects without.
 func askPassword(ctx context.Context, b *bench) error {
-	d, err := b.add(ctx, spec{export: true})
+	d, err := b.exported(ctx)
 	if err != nil {
-		return err
-	}
-	h, err := b.serve(ctx, b.target(d, 1))
-	if err != nil {
-		return err
-	}
-	if err := h.Close(); err != nil {
 		return err
 	}
 	err = b.set(ctx, d, "nvme-tcp-server-password=scratch-"+tagOf(b.run))
