@@ -23,7 +23,7 @@ const byDeadline = "deadline"
 type word struct {
 	m      Migration
 	absent bool      // it knows of none between these nodes
-	asked  time.Time // when it was asked last; zero: it told by itself, or never
+	asked  time.Time // when it was asked last; zero: never, or it is to be asked at once
 	news   bool      // it told by itself while it was asked
 }
 
@@ -88,10 +88,24 @@ func (s State) begun(mg migration) time.Time {
 	return mg.start
 }
 
+// owed returns the migration whose outcome is to be told, if there is one: open says that it is under way,
+// and not pending.
+func (s State) owed() (mg migration, open, ok bool) {
+	if mg, ok := s.open(); ok {
+		return mg, true, true
+	}
+	mg, ok = s.vol.Ledger.pending()
+	return mg, false, ok && s.ours() == nil
+}
+
 // attend returns when a migration must be looked at, and false where there is none that waits for
 // anything.
 func (s State) attend() (time.Time, bool) {
-	if mg, ok := s.open(); ok {
+	mg, open, ok := s.owed()
+	switch {
+	case !ok:
+		return time.Time{}, false
+	case open:
 		at, limited := s.deadline(mg)
 		look := s.word.asked.Add(verdictLook)
 		if !limited || s.rules.Orchestrated && !s.word.about(mg) && look.Before(at) {
@@ -99,14 +113,11 @@ func (s State) attend() (time.Time, bool) {
 		}
 		return later(at, later(s.entries.until, s.asking.until)), true
 	}
-	if _, ok := s.vol.Ledger.pending(); ok && s.ours() == nil {
-		at := s.asking.until
-		if !s.ruleBy.IsZero() && s.ruleBy.Before(at) {
-			at = s.ruleBy
-		}
-		return later(at, s.entries.until), true
+	at := s.asking.until
+	if !s.ruleBy.IsZero() && s.ruleBy.Before(at) {
+		at = s.ruleBy
 	}
-	return time.Time{}, false
+	return later(at, s.entries.until), true
 }
 
 // attendDue looks at a migration whose time has come, and reports whether it began something. KubeVirt is
@@ -120,10 +131,7 @@ func (m *machine) attendDue() bool {
 		m.forget()
 		return true
 	}
-	mg, open := m.s.open()
-	if !open {
-		mg, _ = m.s.vol.Ledger.pending()
-	}
+	mg, open, _ := m.s.owed()
 	asks := m.s.rules.Orchestrated && !m.s.word.asked.Equal(m.now)
 	switch {
 	case asks: // a pending outcome too that KubeVirt told by itself: it may have told of an earlier migration
@@ -138,10 +146,7 @@ func (m *machine) attendDue() bool {
 
 // doneAttend takes KubeVirt's word on a migration whose time has come.
 func (m *machine) doneAttend(ev Done) {
-	mg, open := m.s.open()
-	if !open {
-		mg, _ = m.s.vol.Ledger.pending()
-	}
+	mg, open, _ := m.s.owed()
 	if m.hear(mg, ev) || !open {
 		return
 	}
@@ -219,10 +224,7 @@ func (m *machine) hear(mg migration, ev Done) (again bool) {
 
 // outcome takes what KubeVirt says by itself.
 func (m *machine) outcome(ev Outcome) {
-	mg, ok := m.s.open()
-	if !ok {
-		mg, ok = m.s.vol.Ledger.pending()
-	}
+	mg, _, ok := m.s.owed()
 	w := word{m: ev.Migration, asked: m.s.word.asked, news: m.s.inflight == inflightJudge || m.s.inflight == inflightAttend}
 	if m.s.known && (!ok || !w.about(mg)) {
 		return // an earlier one, or another volume's

@@ -51,7 +51,7 @@ var mutants = []mutant{
 
 	{"rule by detach order though KubeVirt has decided", "migration.go", "r, decided := m.s.verdict(mg)\n\tif !decided && (", "r, decided := m.s.verdict(mg)\n\tdecided = false\n\tif !decided && ("},
 	{"believe an answer that is older than KubeVirt's word", "verdict.go", "if m.s.word.news && m.s.word.about(mg)", "if m.s.word.news && m.s.look && m.s.word.about(mg)"},
-	{"never settle a pending outcome", "verdict.go", "if _, ok := s.vol.Ledger.pending(); ok && s.ours() == nil {", "if _, ok := s.vol.Ledger.pending(); ok && s.ours() != nil {"},
+	{"never settle a pending outcome", "verdict.go", "return mg, false, ok && s.ours() == nil", "return mg, false, ok && s.ours() != nil"},
 	{"let the ledger's deadline stand beside KubeVirt's", "verdict.go", "limit = s.word.m.Limit", "limit = min(limit, s.word.m.Limit)"},
 	{"let time run before KubeVirt has begun", "verdict.go", "if s.word.m.Started.IsZero() {", "if s.word.m.Started.IsZero() && s.look {"},
 
