@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -22,7 +21,6 @@ import (
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/csi"
-	"github.com/rds-csi/rds-csi/rds"
 	"github.com/rds-csi/rds-csi/rds/sim"
 	"github.com/rds-csi/rds-csi/telemetry"
 )
@@ -47,19 +45,10 @@ func TestAnAttachmentThatIsForgottenIsCleared(t *testing.T) {
 		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 	}})
 	f := controllerFlags{commonFlags: commonFlags{driverName: csi.DefaultDriverName}}
-	endpoint := "unix://" + filepath.Join(t.TempDir(), "csi.sock")
-	d, err := newDriver(t.Context(), driverConfig{
-		endpoint: endpoint, driverName: csi.DefaultDriverName, cluster: "0123456789ab",
-		box: rds.Config{
-			Address: box.APIAddr(), Username: testUser, Password: testPassword, Cluster: "0123456789ab",
-			VolumePaths: []string{"/raid10"}, CommandTimeout: time.Second,
-		},
-		boxAddress: "127.0.0.1", nvmeAddress: "127.0.0.1", volumePath: "/raid10", commandTimeout: time.Second, quiet: time.Second,
-		surroundings: func(tel *telemetry.Telemetry, news observer) (surroundings, error) {
-			return f.inKubernetes(clients{client, noKubeVirt()}, "", tel, news, slog.New(slog.DiscardHandler))
-		},
-		http: "127.0.0.1:0", logger: slog.New(slog.DiscardHandler),
+	cfg := configOn(t, box.APIAddr(), func(tel *telemetry.Telemetry, news observer) (surroundings, error) {
+		return f.inKubernetes(clients{client, noKubeVirt()}, "", tel, news, slog.New(slog.DiscardHandler))
 	})
+	d, err := newDriver(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +61,7 @@ func TestAnAttachmentThatIsForgottenIsCleared(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(cfg.endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}

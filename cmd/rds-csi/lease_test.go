@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/csi"
 	"github.com/rds-csi/rds-csi/k8s"
 	"github.com/rds-csi/rds-csi/rds"
 	"github.com/rds-csi/rds-csi/rds/sim"
@@ -38,6 +39,19 @@ type rival struct {
 	seized     bool // a person takes the lease from it
 }
 
+// configOn is the configuration of a controller on the box whose API is at an address.
+func configOn(t *testing.T, box string, around makeSurroundings) driverConfig {
+	return driverConfig{
+		endpoint: "unix://" + filepath.Join(t.TempDir(), "csi.sock"), driverName: csi.DefaultDriverName, cluster: "0123456789ab",
+		box: rds.Config{
+			Address: box, Username: testUser, Password: testPassword, Cluster: "0123456789ab",
+			VolumePaths: []string{"/raid10"}, CommandTimeout: time.Second,
+		},
+		boxAddress: "127.0.0.1", nvmeAddress: "127.0.0.1", volumePath: "/raid10", commandTimeout: time.Second, quiet: time.Second,
+		surroundings: around, http: "127.0.0.1:0", logger: slog.New(slog.DiscardHandler),
+	}
+}
+
 func startRival(t *testing.T, box string, client kubernetes.Interface, name string) *rival {
 	t.Helper()
 	nodes, err := actors.NewStaticNodes("node-a", "node-b")
@@ -50,19 +64,10 @@ func startRival(t *testing.T, box string, client kubernetes.Interface, name stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	endpoint := "unix://" + filepath.Join(t.TempDir(), "csi.sock")
-	d, err := newDriver(t.Context(), driverConfig{
-		endpoint: endpoint, driverName: "rds.csi.srvlab.io", cluster: "0123456789ab",
-		box: rds.Config{
-			Address: box, Username: testUser, Password: testPassword, Cluster: "0123456789ab",
-			VolumePaths: []string{"/raid10"}, CommandTimeout: time.Second,
-		},
-		boxAddress: "127.0.0.1", nvmeAddress: "127.0.0.1", volumePath: "/raid10", commandTimeout: time.Second, quiet: time.Second,
-		surroundings: func(*telemetry.Telemetry, observer) (surroundings, error) {
-			return surroundings{nodes: nodes, lease: lease}, nil
-		},
-		http: "127.0.0.1:0", logger: slog.New(slog.DiscardHandler),
+	cfg := configOn(t, box, func(*telemetry.Telemetry, observer) (surroundings, error) {
+		return surroundings{nodes: nodes, lease: lease}, nil
 	})
+	d, err := newDriver(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +87,7 @@ func startRival(t *testing.T, box string, client kubernetes.Interface, name stri
 		}
 	}
 	t.Cleanup(r.stop)
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(cfg.endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +19,6 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -105,16 +103,10 @@ func (w *ward) claim(id string) {
 
 // want adds a VolumeAttachment.
 func (w *ward) want(id, node string, attached bool) {
-	w.add(&storagev1.VolumeAttachment{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: fmt.Sprintf("csi-%x", sha256.Sum256([]byte(id+driverName+node))), UID: types.UID(node),
-			CreationTimestamp: metav1.Time{Time: time.Unix(1e9, 0)},
-		},
-		Spec: storagev1.VolumeAttachmentSpec{
-			Attacher: driverName, NodeName: node, Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &id},
-		},
-		Status: storagev1.VolumeAttachmentStatus{Attached: attached},
-	})
+	va := attachmentOf(id, node)
+	va.UID, va.CreationTimestamp = types.UID(node), metav1.Time{Time: time.Unix(1e9, 0)}
+	va.Status.Attached = attached
+	w.add(va)
 }
 
 // launcher adds a VM's pod.

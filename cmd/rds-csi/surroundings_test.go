@@ -5,10 +5,8 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -39,15 +37,9 @@ func TestSurroundingsInKubernetes(t *testing.T) {
 		nqn  = "nqn.2000-02.com.mikrotik:" + string(id) + ".k3x"
 	)
 	f := controllerFlags{commonFlags: commonFlags{driverName: "rds.csi.srvlab.io"}}
-	name := fmt.Sprintf("csi-%x", sha256.Sum256([]byte(string(id)+f.driverName+node)))
-	client := fake.NewClientset(
-		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}},
-		&storagev1.VolumeAttachment{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec:       storagev1.VolumeAttachmentSpec{Attacher: f.driverName, NodeName: node},
-			Status:     storagev1.VolumeAttachmentStatus{Attached: true, AttachmentMetadata: map[string]string{"nvme_nqn": nqn}},
-		},
-	)
+	attachment := attachmentOf(string(id), node)
+	attachment.Status = storagev1.VolumeAttachmentStatus{Attached: true, AttachmentMetadata: map[string]string{"nvme_nqn": nqn}}
+	client := fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, attachment)
 	tel, err := telemetry.New(t.Context(), telemetry.Config{Component: telemetry.Controller, Driver: f.driverName})
 	if err != nil {
 		t.Fatal(err)
