@@ -54,6 +54,7 @@ type Lease struct {
 
 	mu      sync.Mutex
 	renewed time.Time // when the last renewal that succeeded was sent; zero: it was never held
+	taken   bool      // it was seen not to be this process's since
 	after   time.Time // when whoever it was taken from has stopped writing
 }
 
@@ -155,7 +156,7 @@ func (l *Lease) held() bool {
 func (l *Lease) left() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.renewed.IsZero() {
+	if l.renewed.IsZero() || l.taken {
 		return 0
 	}
 	now := time.Now()
@@ -188,10 +189,22 @@ func (l *Lease) lock() *timedLock {
 	}}
 }
 
-// A timedLock notes when each renewal was sent.
+// A timedLock notes when each renewal was sent, and when the Lease is not this process's any more.
 type timedLock struct {
 	*resourcelock.LeaseLock
 	lease *Lease
+}
+
+// Get implements resourcelock.Interface. Where a person deleted or changed the Lease, another process may have
+// it before this one's has run out, and hand it on: this one begins no write until it has renewed.
+func (t *timedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	record, raw, err := t.LeaseLock.Get(ctx)
+	if err == nil && record.HolderIdentity != t.Identity() {
+		t.lease.mu.Lock()
+		defer t.lease.mu.Unlock()
+		t.lease.taken = true
+	}
+	return record, raw, err
 }
 
 // Create implements resourcelock.Interface.
@@ -211,6 +224,6 @@ func (t *timedLock) timed(renew func() error) error {
 	}
 	t.lease.mu.Lock()
 	defer t.lease.mu.Unlock()
-	t.lease.renewed = sent
+	t.lease.renewed, t.lease.taken = sent, false
 	return nil
 }

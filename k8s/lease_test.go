@@ -266,3 +266,57 @@ func TestALeaseNeedsItsConfig(t *testing.T) {
 		t.Fatalf("NewLease = %v", err)
 	}
 }
+
+// TestALeaderThatSeesAnotherStopsWriting: a person deleted the Lease, and another process was faster to make
+// it anew.
+func TestALeaderThatSeesAnotherStopsWriting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		versioned(client)
+		a := contend(t, client, "a", nil)
+		time.Sleep(time.Minute + time.Second) // between two renewals
+		a.want(t, true)
+		leases := client.CoordinationV1().Leases("rds-csi")
+		if err := leases.Delete(t.Context(), "rds-csi", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		b := contend(t, client, "b", nil)
+		time.Sleep(retryPeriod)
+		synctest.Wait()
+		if h := holder(t, client).Spec.HolderIdentity; *h != "b" || a.MayWrite() == nil || a.Leading() {
+			t.Errorf("%s holds the lease; a leads %v, MayWrite %v", *h, a.Leading(), a.MayWrite())
+		}
+		if err := <-a.done; !errors.Is(err, ErrLeaseLost) {
+			t.Errorf("Run = %v", err)
+		}
+		b.want(t, true)
+		b.end(t)
+	})
+}
+
+// TestALongerLeaseIsWaitedFor: the process that led was told of longer writes than this one, as in an update.
+func TestALongerLeaseIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		versioned(client)
+		now := metav1.NowMicro()
+		theirs := int32(300)
+		if _, err := client.CoordinationV1().Leases("rds-csi").Create(t.Context(), &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Name: "rds-csi"},
+			Spec:       coordinationv1.LeaseSpec{HolderIdentity: new("before"), LeaseDurationSeconds: &theirs, RenewTime: &now, AcquireTime: &now},
+		}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		b := contend(t, client, "b", nil)
+		time.Sleep(4 * time.Minute)
+		b.want(t, false)
+		for b.MayWrite() != nil {
+			time.Sleep(time.Second)
+		}
+		if took := time.Since(begin); took < time.Duration(theirs)*time.Second {
+			t.Errorf("it may write after %v", took)
+		}
+		b.end(t)
+	})
+}
