@@ -74,8 +74,8 @@ bench: build ## Run attach storms on a simulated box (STORM=--volumes=50), then 
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG) | tee bench/out/go-bench.txt
 
 .PHONY: e2e
-e2e: ## Run the driver against a real control plane and sidecars, RUNS times (SCENARIO=migration)
-	@GO='$(GO)' e2e/run '$(SCENARIO)' '$(RUNS)'
+e2e: ## Run the driver against a real control plane and sidecars, RUNS times (SCENARIO=migration PLANES=2)
+	@GO='$(GO)' e2e/run '$(SCENARIO)' '$(RUNS)' '$(PLANES)'
 
 .PHONY: e2e-tools
 e2e-tools: ## Build that control plane once, into a cache outside of the clone: 11 minutes of CPU

@@ -22,6 +22,9 @@ import (
 // toolsVariable names the directory of the control plane's programs and the sidecars. tools/build makes it.
 const toolsVariable = "E2E_TOOLS"
 
+// planes is a flag.
+var planes = flag.Int("planes", 4, "control planes, and so stories at a time")
+
 // stage is what the scenarios of this run share; nil: there are no tools to run them with.
 var stage *scenario.Stage
 
@@ -35,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// run starts the control plane, runs the tests, and leaves nothing behind, also when it is interrupted.
+// run builds the programs, runs the tests, and leaves nothing behind, also when it is interrupted.
 func run(m *testing.M) (code int, err error) {
 	tools := os.Getenv(toolsVariable)
 	if tools == "" {
@@ -58,9 +61,9 @@ func run(m *testing.M) (code int, err error) {
 	}
 	klog.SetOutput(os.Stderr)
 	klog.LogToStderr(false)
-	stage, err = scenario.NewStage(ctx, scenario.Config{Root: root, Tools: tools, Dir: dir, Logs: logs})
+	stage, err = scenario.NewStage(ctx, scenario.Config{Root: root, Tools: tools, Dir: dir, Logs: logs, Planes: *planes})
 	if err != nil {
-		return 1, fmt.Errorf("%w\nlogs are in %s", err, logs)
+		return 1, err
 	}
 	code = m.Run()
 	if err := stage.Close(); err != nil {

@@ -5,6 +5,7 @@ package kubevirt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -62,7 +63,7 @@ func Install(ctx context.Context, client dynamic.Interface) error {
 	return nil
 }
 
-// Remove takes the resources away, and all objects with them.
+// Remove takes the resources away, and all objects with them, and returns when they are gone.
 func Remove(ctx context.Context, client dynamic.Interface) error {
 	for _, k := range kinds {
 		err := client.Resource(definitions).Delete(ctx, k.resource.Resource+"."+group, metav1.DeleteOptions{})
@@ -70,21 +71,50 @@ func Remove(ctx context.Context, client dynamic.Interface) error {
 			return fmt.Errorf("remove the definition of %s: %w", k.kind, err)
 		}
 	}
+	for _, k := range kinds {
+		if err := awaitGone(ctx, client, k.resource); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
+// awaitGone waits until a resource is not defined any more. Who defined it anew before would see it vanish.
+func awaitGone(ctx context.Context, client dynamic.Interface, r schema.GroupVersionResource) error {
+	return await(ctx, func(ctx context.Context) error {
+		_, err := client.Resource(definitions).Get(ctx, r.Resource+"."+group, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err == nil:
+			err = errors.New("it is still there")
+		}
+		return fmt.Errorf("wait for the end of %s: %w", r.Resource, err)
+	})
+}
+
 func awaitServed(ctx context.Context, client dynamic.Interface, r schema.GroupVersionResource) error {
+	return await(ctx, func(ctx context.Context) error {
+		if _, err := client.Resource(r).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
+			return fmt.Errorf("wait for %s to be served: %w", r.Resource, err)
+		}
+		return nil
+	})
+}
+
+// await asks until the answer is nil.
+func await(ctx context.Context, ask func(context.Context) error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		_, err := client.Resource(r).List(ctx, metav1.ListOptions{Limit: 1})
+		err := ask(ctx)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to be served: %w: %w", r.Resource, ctx.Err(), err)
+			return fmt.Errorf("%w: %w", err, ctx.Err())
 		}
 	}
 }

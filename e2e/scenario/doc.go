@@ -5,13 +5,15 @@
 // tell what happens, and each command does a thing or waits until something is so. What a command can do
 // stands in [Commands].
 //
-// A [Stage] is the control plane, which all scenarios share; each has its own namespace, nodes, driver and box,
-// and leaves nothing behind. That a scenario which went well leaves no volume, no attachment and no file on the
-// box is checked at its end.
+// A [Stage] has several control planes. A scenario takes one, which it has for itself, and gives it back with
+// nothing left behind; namespace, nodes, driver and box are its own. That a scenario which went well leaves no
+// volume, no attachment and no file on the box is checked at its end.
 //
 // # Concurrency
 //
-// Scenarios run one after the other: there is one StorageClass and one CSIDriver.
+// As many scenarios run at a time as there are control planes. They share none: there is one CSIDriver in each, one
+// Lease, and one API server that a story may take away. A control plane is started when a scenario needs one and
+// none is idle, and stays until the Stage is closed.
 //
 // # Cancellation
 //

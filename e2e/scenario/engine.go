@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,27 +28,32 @@ type worldKey struct{}
 // limit bounds each wait. It is no promise about speed: what takes longer hangs.
 const limit = 2 * time.Minute
 
-// Run runs the scripts, one after the other.
+// worthTelling is how long a command takes that tells its time.
+const worthTelling = time.Second
+
+// Run runs the scripts: as many at a time as there are control planes, and begun in their order.
 func (st *Stage) Run(t *testing.T, files ...string) {
 	t.Helper()
-	commands := map[string]func(*testscript.TestScript, bool, []string){}
-	for name, c := range Commands {
-		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
-			w, ok := ts.Value(worldKey{}).(*world)
-			switch {
-			case !ok:
-				ts.Fatalf("the scenario has no world")
-			case neg:
-				ts.Fatalf("no command of a scenario can be negated: say what is so")
-			}
-			if err := c.run(st.ctx, w, args); err != nil {
-				w.broken = true
-				ts.Fatalf("%v\nusage: %s %s", err, name, c.Usage)
-			}
-		}
+	queue := make(chan string, len(files))
+	for _, file := range files {
+		queue <- file
 	}
-	testscript.RunT(serial{t}, testscript.Params{
-		Files: files, Cmds: commands, RequireUniqueNames: true,
+	close(queue)
+	var all sync.WaitGroup
+	for range st.cfg.Planes {
+		all.Go(func() {
+			for file := range queue {
+				st.play(t, file)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// play runs a script as a test of its own.
+func (st *Stage) play(t *testing.T, file string) {
+	testscript.RunT(script{t}, testscript.Params{
+		Files: []string{file}, Cmds: st.commands(), RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
 			w, err := st.newWorld(st.ctx, scriptName(env))
 			if err != nil {
@@ -66,23 +72,48 @@ func (st *Stage) Run(t *testing.T, files ...string) {
 	})
 }
 
+// commands are what scripts call.
+func (st *Stage) commands() map[string]func(*testscript.TestScript, bool, []string) {
+	commands := map[string]func(*testscript.TestScript, bool, []string){}
+	for name, c := range Commands {
+		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
+			w, ok := ts.Value(worldKey{}).(*world)
+			switch {
+			case !ok:
+				ts.Fatalf("the scenario has no world")
+			case neg:
+				ts.Fatalf("no command of a scenario can be negated: say what is so")
+			}
+			began := time.Now()
+			if err := c.run(st.ctx, w, args); err != nil {
+				w.broken = true
+				ts.Fatalf("%v\nusage: %s %s", err, name, c.Usage)
+			}
+			if took := time.Since(began); took >= worthTelling {
+				ts.Logf("it took %v", took.Truncate(100*time.Millisecond))
+			}
+		}
+	}
+	return commands
+}
+
 // scriptName is the name of the script whose directory it is.
 func scriptName(env *testscript.Env) string {
 	_, name, _ := strings.Cut(env.WorkDir, "script-")
 	return name
 }
 
-// serial runs scripts one after the other: they share a cluster.
-type serial struct{ *testing.T }
+// script is a test as testscript wants it. Whether another one runs beside it is not testscript's to say.
+type script struct{ *testing.T }
 
-func (serial) Parallel() {}
+func (script) Parallel() {}
 
 // Verbose makes the scripts tell what they do, also those that go well.
-func (serial) Verbose() bool { return testing.Verbose() }
+func (script) Verbose() bool { return testing.Verbose() }
 
 // Run runs a script.
-func (s serial) Run(name string, f func(testscript.T)) {
-	s.T.Run(name, func(t *testing.T) { f(serial{t}) })
+func (s script) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { f(script{t}) })
 }
 
 // eventually asks until the answer is nil, and fails with the last answer if that takes too long.

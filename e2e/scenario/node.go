@@ -78,9 +78,9 @@ func (n *node) powerOff() error {
 	return errors.Join(n.plugin.PowerOff(), n.plugin.Close())
 }
 
-// close takes the node out of the cluster.
-func (n *node) close(ctx context.Context) error {
-	errs := []error{n.powerOff()}
+// remove takes the node out of the cluster.
+func (n *node) remove(ctx context.Context) error {
+	var errs []error
 	err := n.w.control.Client().CoreV1().Nodes().Delete(ctx, n.name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		errs = append(errs, fmt.Errorf("delete node %s: %w", n.name, err))

@@ -10,74 +10,40 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
-
-	"k8s.io/client-go/dynamic"
-
-	"github.com/rds-csi/rds-csi/e2e/controlplane"
-	"github.com/rds-csi/rds-csi/e2e/kubelet"
-	"github.com/rds-csi/rds-csi/e2e/manifests"
-	"github.com/rds-csi/rds-csi/k8s"
-	"github.com/rds-csi/rds-csi/rds/sim"
 )
 
 // A Config says what scenarios run on. All fields are required.
 type Config struct {
-	Root  string // of the repository
-	Tools string // directory of the control plane's programs and of the sidecars
-	Dir   string // directory for everything that scenarios write, with a short path: sockets are in it
-	Logs  string // directory that gets the logs of what failed
+	Root   string // of the repository
+	Tools  string // directory of the control plane's programs and of the sidecars
+	Dir    string // directory for everything that scenarios write, with a short path: sockets are in it
+	Logs   string // directory that gets the logs of what failed
+	Planes int    // control planes, and so scenarios at a time; 1 or more
 }
 
-// A Stage is what all scenarios share.
+// A Stage is what scenarios share: the driver's programs, and control planes for one scenario after the other.
 type Stage struct {
-	cfg     Config
-	control *controlplane.ControlPlane
-	dynamic dynamic.Interface
-	set     *manifests.Set
-	pods    *kubelet.Cluster
-	cluster string          // its identity
-	ctx     context.Context // ends when the run is interrupted, and for all scenarios that would follow
-	stop    context.CancelFunc
-	count   atomic.Int32 // of scenarios so far
-	failed  atomic.Bool
+	cfg   Config
+	ctx   context.Context // ends when the run is interrupted, and for all scenarios that would follow
+	count atomic.Int32    // of scenarios so far
+
+	mu      sync.Mutex
+	started int      // control planes so far
+	idle    []*plane // those that no scenario has
 }
 
 // The driver of the manifests.
 const driverName = "rds.csi.srvlab.io"
 
-// NewStage builds the driver and starts a control plane. When ctx ends, scenarios fail. Close must follow.
-func NewStage(ctx context.Context, cfg Config) (_ *Stage, err error) {
-	st := &Stage{cfg: cfg}
-	st.ctx, st.stop = context.WithCancel(ctx)
-	defer func() {
-		if err != nil {
-			st.failed.Store(true)
-			err = errors.Join(err, st.Close())
-		}
-	}()
-	if err := st.build(ctx); err != nil {
-		return nil, err
+// NewStage builds the driver. When ctx ends, scenarios fail. Close must follow.
+func NewStage(ctx context.Context, cfg Config) (*Stage, error) {
+	if cfg.Planes < 1 {
+		return nil, fmt.Errorf("%d control planes are too few: say 1 or more", cfg.Planes)
 	}
-	if st.set, err = manifests.Read(filepath.Join(cfg.Root, "deploy", "manifests")); err != nil {
-		return nil, err
-	}
-	if st.control, err = controlplane.Start(ctx, controlplane.Config{
-		Tools: cfg.Tools, Dir: filepath.Join(cfg.Dir, "control-plane"), Host: sim.LoopbackHost(),
-	}); err != nil {
-		return nil, err
-	}
-	if st.dynamic, err = dynamic.NewForConfig(st.control.REST()); err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
-	}
-	if err := st.set.Apply(ctx, st.dynamic); err != nil {
-		return nil, err
-	}
-	if st.cluster, err = k8s.ClusterID(ctx, st.control.Client()); err != nil {
-		return nil, err
-	}
-	st.pods, err = kubelet.NewCluster(st.ctx, st.control.Client())
-	return st, err
+	st := &Stage{cfg: cfg, ctx: ctx}
+	return st, st.build(ctx)
 }
 
 // build builds rds-csi and rds-sim from what is in the repository. The driver looks out for races.
@@ -95,22 +61,14 @@ func (st *Stage) build(ctx context.Context) error {
 
 func (st *Stage) binary(program string) string { return filepath.Join(st.cfg.Dir, "bin", program) }
 
-// Close stops the control plane. Its logs are kept if a scenario failed.
+// Close stops the control planes. All scenarios must have ended.
 func (st *Stage) Close() error {
-	var errs []error
-	if st.control != nil && !st.failed.Load() {
-		errs = append(errs, st.control.Err()) // nobody was to end by itself
+	errs := make([]error, len(st.idle))
+	var all sync.WaitGroup
+	for i, p := range st.idle {
+		all.Go(func() { errs[i] = p.close() })
 	}
-	st.stop()
-	if st.pods != nil {
-		st.pods.Close()
-	}
-	if st.control != nil {
-		errs = append(errs, st.control.Stop())
-	}
-	if st.failed.Load() {
-		errs = append(errs, keepLogs(filepath.Join(st.cfg.Dir, "control-plane"), filepath.Join(st.cfg.Logs, "control-plane")))
-	}
+	all.Wait()
 	return errors.Join(errs...)
 }
 

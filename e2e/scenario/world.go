@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +27,7 @@ import (
 // A world is what one scenario has for itself.
 type world struct {
 	*Stage
+	*plane
 	name      string
 	namespace string
 	dir       string
@@ -46,11 +45,20 @@ type world struct {
 	broken    bool                       // a command failed
 }
 
-// newWorld makes a scenario's namespace and its box, which is off.
+// newWorld takes a control plane and makes a scenario's namespace and its box, which is off.
 func (st *Stage) newWorld(ctx context.Context, name string) (_ *world, err error) {
+	p, err := st.take()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, st.retire(p))
+		}
+	}()
 	n := st.count.Add(1)
 	w := &world{
-		Stage: st, name: fmt.Sprintf("%s-%d", name, n), nodes: map[string]*node{}, volumes: map[string]actors.VolumeID{},
+		Stage: st, plane: p, name: fmt.Sprintf("%s-%d", name, n), nodes: map[string]*node{}, volumes: map[string]actors.VolumeID{},
 		namespace: fmt.Sprintf("s%d-%s", n, name), dir: filepath.Join(st.cfg.Dir, fmt.Sprintf("s%d", n)),
 	}
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
@@ -63,13 +71,13 @@ func (st *Stage) newWorld(ctx context.Context, name string) (_ *world, err error
 	if w.box, err = box.New(box.Config{Binary: st.binary("rds-sim"), Dir: filepath.Join(w.dir, "box"), Host: sim.LoopbackHost()}); err != nil {
 		return nil, err
 	}
-	_, err = st.control.Client().CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}, metav1.CreateOptions{})
+	_, err = p.control.Client().CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}, metav1.CreateOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("make the scenario's namespace: %w", err)
 	}
 	// Without it, no pod is taken.
 	return w, eventually(ctx, func(ctx context.Context) error {
-		_, err := st.control.Client().CoreV1().ServiceAccounts(w.namespace).Get(ctx, "default", metav1.GetOptions{})
+		_, err := p.control.Client().CoreV1().ServiceAccounts(w.namespace).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
 }
@@ -103,39 +111,45 @@ func (w *world) controller(ctx context.Context, dir, host string) (*driver.Drive
 	})
 }
 
-// cleanUp ends a scenario. What went well is taken down as users do it, and must leave nothing; what failed
-// is removed by force, with its logs kept.
+// cleanUp ends a scenario. What went well is taken down as users do it, and must leave nothing. Where something
+// failed the logs are kept, and nobody gets the control plane any more.
 func (w *world) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 	defer cancel()
 	var errs []error
 	if !w.broken {
 		if err := w.leaveNothing(ctx); err != nil {
-			w.broken = true
 			errs = append(errs, fmt.Errorf("at the end of the scenario: %w", err))
 		}
-	}
-	errs = append(errs, w.force(ctx), w.removeClasses(ctx))
-	if w.kubevirt {
-		errs = append(errs, kubevirt.Remove(ctx, w.dynamic))
 	}
 	for _, d := range []*driver.Driver{w.driver, w.standby} {
 		if d != nil {
 			errs = append(errs, d.Stop())
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
-		errs = append(errs, w.nodes[name].close(ctx))
+	for _, n := range w.nodes {
+		errs = append(errs, n.powerOff())
 	}
-	errs = append(errs, w.box.Stop(), w.deleteNamespace(ctx), w.logFile.Close())
-	if err := errors.Join(errs...); err != nil {
-		w.broken = true
+	errs = append(errs, w.box.Stop())
+	if !w.broken && errors.Join(errs...) == nil {
+		errs = append(errs, w.removeNodes(ctx), w.deleteNamespace(ctx), w.control.Err()) // nobody was to end by itself
 	}
-	if w.broken {
-		w.failed.Store(true)
-		errs = append(errs, keepLogs(w.dir, filepath.Join(w.cfg.Logs, w.name)))
+	errs = append(errs, w.logFile.Close())
+	if w.broken || errors.Join(errs...) != nil {
+		errs = append(errs, keepLogs(w.dir, filepath.Join(w.cfg.Logs, w.name)), w.retire(w.plane))
+	} else {
+		w.put(w.plane)
 	}
 	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
+}
+
+// removeNodes takes the nodes, which are off, out of the cluster.
+func (w *world) removeNodes(ctx context.Context) error {
+	var errs []error
+	for _, n := range w.nodes {
+		errs = append(errs, n.remove(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 func (w *world) deleteNamespace(ctx context.Context) error {
@@ -146,11 +160,24 @@ func (w *world) deleteNamespace(ctx context.Context) error {
 	return nil
 }
 
-// leaveNothing deletes pods and claims, and waits until neither the cluster nor the box has anything of them.
+// leaveNothing deletes what the scenario made, and waits until neither the cluster nor the box has anything of it.
 func (w *world) leaveNothing(ctx context.Context) error {
-	if w.driver == nil {
-		return nil
+	if w.driver != nil {
+		if err := w.deleteVolumes(ctx); err != nil {
+			return err
+		}
 	}
+	if err := w.removeClasses(ctx); err != nil {
+		return err
+	}
+	if w.kubevirt {
+		return kubevirt.Remove(ctx, w.dynamic)
+	}
+	return nil
+}
+
+// deleteVolumes deletes pods and claims, and waits until nothing is left of them.
+func (w *world) deleteVolumes(ctx context.Context) error {
 	client := w.control.Client().CoreV1()
 	if err := client.Pods(w.namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 		return fmt.Errorf("delete all pods: %w", err)
@@ -181,26 +208,4 @@ func (w *world) leaveNothing(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// force removes what is left: the scenario failed, and the next one must begin with nothing.
-func (w *world) force(ctx context.Context) error {
-	client := w.control.Client()
-	if err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
-		if err := w.control.StartAPIServer(ctx); err != nil {
-			return err
-		}
-	}
-	if !w.broken {
-		return nil
-	}
-	at0 := *metav1.NewDeleteOptions(0)
-	errs := []error{client.CoreV1().Pods(w.namespace).DeleteCollection(ctx, at0, metav1.ListOptions{})}
-	drop := []byte(`{"metadata":{"finalizers":null}}`)
-	for _, r := range []struct{ group, version, resource string }{
-		{"", "v1", "persistentvolumeclaims"}, {"storage.k8s.io", "v1", "volumeattachments"}, {"", "v1", "persistentvolumes"},
-	} {
-		errs = append(errs, w.forceAll(ctx, r.group, r.version, r.resource, drop))
-	}
-	return errors.Join(errs...)
 }
