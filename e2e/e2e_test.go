@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -80,6 +81,9 @@ func run(m *testing.M) (code int, err error) {
 	return code, nil
 }
 
+// slow are the stories that take longest. They begin first, and the others beside them.
+var slow = []string{"api-away", "storm", "driver-crash", "lease-lost", "kubevirt-deadline", "standby"}
+
 // TestScenarios runs the stories in testdata. One of them: -run TestScenarios/NAME$
 func TestScenarios(t *testing.T) {
 	if stage == nil {
@@ -89,5 +93,14 @@ func TestScenarios(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("there are no scenarios", err)
 	}
-	stage.Run(t, files...)
+	var first []string
+	for _, name := range slow {
+		file := filepath.Join("testdata", name+".txtar")
+		i := slices.Index(files, file)
+		if i < 0 {
+			t.Fatalf("there is no story %s", name)
+		}
+		first, files = append(first, file), slices.Delete(files, i, i+1)
+	}
+	stage.Run(t, append(first, files...)...)
 }

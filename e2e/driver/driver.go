@@ -43,6 +43,9 @@ type Driver struct {
 // main is the container of the driver itself. The others are sidecars.
 const main = "rds-csi"
 
+// sidecarArgs let a sidecar ask again soon after it was refused. In a cluster it takes up to five minutes.
+var sidecarArgs = []string{"--retry-interval-start=250ms", "--retry-interval-max=2s"}
+
 // New returns the controller's pod, which does not run yet.
 func New(ctx context.Context, cfg Config) (*Driver, error) {
 	deployment, err := cfg.Set.Controller()
@@ -66,6 +69,7 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 		}
 		args = append(args, "--kubeconfig="+kubeconfig)
 		if c.Name != main {
+			args = append(args, sidecarArgs...)
 			path := filepath.Join(cfg.Tools, c.Name)
 			d.sidecars = append(d.sidecars, newContainer(controlplane.NewComponent(path, cfg.Dir, c.Name, args...), false))
 			continue

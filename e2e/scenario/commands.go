@@ -18,7 +18,7 @@ import (
 
 // Commands are the words of the scripts. Those that state something wait until it is so.
 var Commands = map[string]Command{
-	"cluster":     {"NODE... [count=N] [-- ARGUMENT...]: start the box, the driver with more arguments, and nodes", cluster},
+	"cluster":     {"NODE... [count=N] [-- ARGUMENT...]: start the box, the driver with more arguments and " + pace + " before them, and nodes", cluster},
 	"driver":      {"kill|start|freeze|thaw: SIGKILL the driver, start it again, or halt it", driverCommand},
 	"standby":     {"start|leads|freeze|thaw|says TEXT: a second controller; once it leads, it is the driver, and the other one the standby", standby},
 	"api":         {"away | back: take the API server away, or bring it back", api},
