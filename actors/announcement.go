@@ -18,6 +18,9 @@ type Announcement struct {
 	Source  NodeID        // of a migration
 	Target  NodeID        // of a migration
 	Timeout time.Duration // MigrationStarted
+	// Grant is, in a migration, its target's, which no other migration of the volume has; in a Conflict
+	// the newest one of those that hold the volume, before which this conflict was not told.
+	Grant Token
 
 	// Duration is how long it took: an attach or detach from its request to the box's answer, a
 	// migration from the target's grant to its outcome.

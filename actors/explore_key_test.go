@@ -296,13 +296,13 @@ func (e *encoder) announcements(as []announcing) {
 }
 
 // The fields that the encoder knows. What is added to these types is to be written above, or is left
-// out for a reason: request.since and State.id, which decide nothing; Rules but for Quiet, which are
+// out for a reason: request.since, Announcement.Grant and State.id, which decide nothing; Rules but for Quiet, which are
 // one for all.
 var encodedFields = map[reflect.Type]int{
 	reflect.TypeFor[State](): 22, reflect.TypeFor[settlement](): 13, reflect.TypeFor[request](): 15,
 	reflect.TypeFor[Volume](): 9, reflect.TypeFor[Row](): 4, reflect.TypeFor[Ledger](): 13, reflect.TypeFor[Grant](): 2,
 	reflect.TypeFor[Rules](): 6, reflect.TypeFor[Publish](): 5, reflect.TypeFor[Unpublish](): 4, reflect.TypeFor[Exclusive](): 2, reflect.TypeFor[TakeOver](): 4,
-	reflect.TypeFor[word](): 4, reflect.TypeFor[backoff](): 2, reflect.TypeFor[announcing](): 2, reflect.TypeFor[Announcement](): 11,
+	reflect.TypeFor[word](): 4, reflect.TypeFor[backoff](): 2, reflect.TypeFor[announcing](): 2, reflect.TypeFor[Announcement](): 12,
 	reflect.TypeFor[witness](): 5, reflect.TypeFor[seat](): 5, reflect.TypeFor[fate](): 9,
 	reflect.TypeFor[disk](): 5, reflect.TypeFor[lostRow](): 4, reflect.TypeFor[flight](): 5, reflect.TypeFor[budget](): 4,
 }

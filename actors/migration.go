@@ -104,7 +104,7 @@ func (mg migration) orderOf(after Ledger) ruling {
 // announcing is what is to be told of a migration's outcome.
 func (mg migration) announcing(r ruling) announcing {
 	return announcing{Announcement{
-		Kind: r.kind, Source: mg.source.Node, Target: mg.target.Node, Reason: r.reason, DecidedBy: r.by,
+		Kind: r.kind, Source: mg.source.Node, Target: mg.target.Node, Grant: mg.target.At, Reason: r.reason, DecidedBy: r.by,
 	}, mg.start}
 }
 

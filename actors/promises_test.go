@@ -137,13 +137,13 @@ func (w *witness) announced(d *disk, a Announcement) error {
 	switch a.Kind {
 	case MigrationStarted:
 		f := w.newestFate(a)
-		if f == nil || f.started || f.outcomes > 0 {
+		if f == nil || f.token != a.Grant || f.started || f.outcomes > 0 {
 			return fmt.Errorf("P5: told %+v of %+v", a, w.fates)
 		}
 		f.started = true
 	case MigrationCompleted, MigrationFailed, MigrationTimedOut:
 		f := w.fate(TokenAt(a.At.Add(-a.Duration)))
-		if f == nil || f.source != a.Source || f.target != a.Target {
+		if f == nil || f.token != a.Grant || f.source != a.Source || f.target != a.Target {
 			return fmt.Errorf("P5: told %+v of %+v", a, w.fates)
 		}
 		if f.outcomes++; f.outcomes > 1 {

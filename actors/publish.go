@@ -76,7 +76,10 @@ func (m *machine) exclude(r request) error {
 func (m *machine) conflict(node, holder NodeID) {
 	if !slices.Contains(m.s.refused, node) {
 		m.s.refused = append(m.s.refused, node)
-		m.emit(Announce{Announcement{Kind: Conflict, Volume: m.s.id, At: m.now, Node: node, Holder: holder}})
+		grants := m.s.vol.Ledger.Grants
+		m.emit(Announce{Announcement{
+			Kind: Conflict, Volume: m.s.id, At: m.now, Node: node, Holder: holder, Grant: grants[len(grants)-1].At,
+		}})
 	}
 }
 
@@ -99,7 +102,7 @@ func (m *machine) grant(r request, l Ledger) {
 	m.s.toTell = append(ended, announcing{Announcement{Kind: Attached, Node: r.node}, r.since})
 	if l.Access == AccessShared && len(l.Grants) == 2 {
 		m.s.toTell = append(m.s.toTell, announcing{Announcement{
-			Kind: MigrationStarted, Source: l.Grants[0].Node, Target: r.node,
+			Kind: MigrationStarted, Source: l.Grants[0].Node, Target: r.node, Grant: at,
 			Timeout: time.Duration(l.Timeout) * time.Second,
 		}, r.since})
 	}

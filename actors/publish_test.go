@@ -190,6 +190,10 @@ func TestConflictIsToldOnceNotOncePerRetry(t *testing.T) {
 	for range 3 {
 		st.wantReply(st.publish("node-b", AccessSingle), ErrPrecondition)
 	}
+	// By the holder's grant another process tells this conflict from an earlier one between the two.
+	if grant := st.row.Ledger.Grants[0].At; len(st.told) > 0 && st.told[0].Grant != grant {
+		t.Errorf("told %+v, want it to be of grant %v", st.told[0], grant)
+	}
 	st.wantTold(Conflict)
 	// When the holder has changed, a conflict is news again.
 	st.unpublish("node-a", "")

@@ -22,6 +22,7 @@ func (s *Supervisor) Reconcile() {
 func (s *Supervisor) keepReconciled(ctx context.Context) {
 	var retry <-chan time.Time
 	var tries backoff
+	inherit := s.inherit
 	for {
 		select {
 		case <-ctx.Done():
@@ -29,23 +30,26 @@ func (s *Supervisor) keepReconciled(ctx context.Context) {
 		case <-s.reconcile:
 		case <-retry:
 		}
-		if err := s.observeAll(ctx); err != nil {
+		rows, err := s.observeAll(ctx)
+		if err != nil {
 			s.cfg.Logger.Warn("the box's volumes could not be listed, trying again", "error", err)
 			tries.fail(time.Now())
 			retry = time.After(time.Until(tries.until))
 			continue
 		}
 		retry, tries = nil, backoff{}
+		inherit(rows)
+		inherit = func([]Volume) {} // what comes next is this process's own
 	}
 }
 
 // observeAll has every actor read its row again, and starts the actors of volumes with a task of
 // their own: a migration whose time runs or whose outcome is pending, a bounce that was cut short.
-// All others are rebuilt when they are asked for.
-func (s *Supervisor) observeAll(ctx context.Context) error {
+// All others are rebuilt when they are asked for. It returns the rows.
+func (s *Supervisor) observeAll(ctx context.Context) ([]Volume, error) {
 	rows, err := s.cfg.Box.List(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, v := range rows {
 		if !v.Ours || v.Ledger.Cluster != s.cfg.Cluster {
@@ -59,7 +63,25 @@ func (s *Supervisor) observeAll(ctx context.Context) error {
 	for _, id := range s.live() {
 		s.observe(id)
 	}
-	return nil
+	return rows, nil
+}
+
+// inherit hands over what the rows say that an earlier process announced, or died before it did.
+func (s *Supervisor) inherit(rows []Volume) {
+	if s.cfg.Inherited == nil {
+		return
+	}
+	now := time.Now()
+	var inherited []Announcement
+	for _, v := range rows {
+		if !v.Ours || v.Ledger.Cluster != s.cfg.Cluster {
+			continue
+		}
+		if a, ok := v.inherited(now); ok {
+			inherited = append(inherited, a)
+		}
+	}
+	s.cfg.Inherited(inherited)
 }
 
 // observe tells a volume's actor to look at the box, starting it if need be.

@@ -52,6 +52,13 @@ type Config struct {
 	// those that it is asked about, and revokes nothing by itself.
 	OnDemand bool
 
+	// Inherited is called once, when the volumes were first listed, with what their rows show that an
+	// earlier process announced or died before it did: how a migration ended, or that it began. It is no
+	// announcement: whoever gets it tells it to those alone of whom it can see that they were not told.
+	// Nodes that the row shows no more are empty, an outcome's reason too; its Duration is the longest that
+	// it may have taken, and At is when it was found. Inherited must not block. Nil: nobody looks.
+	Inherited func([]Announcement)
+
 	Announcer Announcer    // nil: nobody is told
 	Logger    *slog.Logger // nil: discarded
 	Tracer    trace.Tracer // nil: no traces

@@ -34,7 +34,8 @@ type house struct {
 	nodes *fakeNodes
 	told  *told
 
-	orchestrator Orchestrator // nil: none
+	inherited    [][]Announcement // of each call
+	orchestrator Orchestrator     // nil: none
 	staleLimit   int
 	frozen       func(context.Context) error
 
@@ -53,6 +54,7 @@ func (h *house) open() {
 	s, err := New(Config{
 		Box: h.box, Nodes: h.nodes, Cluster: testCluster, CommandTimeout: 10 * time.Second, Announcer: h.told,
 		Orchestrator: h.orchestrator, StaleLimit: h.staleLimit, Frozen: h.frozen,
+		Inherited: func(as []Announcement) { h.inherited = append(h.inherited, as) },
 		Hooks: Hooks{
 			MailboxWait: func(time.Duration) { h.hooks.waits.Add(1) },
 			Joined:      func(string) { h.hooks.joins.Add(1) },

@@ -74,7 +74,7 @@ func (d *disk) behind() bool { return d.row.Exists && (d.stray || d.row.Ledger.G
 // callers are told and what is announced, and holds that to the promises P1 to P6. The fuzzer, the
 // exploration and the simulation share it.
 //
-// It knows the documented limits: an outcome is told at most once, not exactly once, if the process
+// It knows the documented limits: an outcome is announced at most once, not exactly once, if the process
 // crashes between the box's carrying out the write that records it and the telling; and what the box
 // forgot of its last seconds is gone if the process crashes before it noticed.
 type witness struct {
