@@ -8,7 +8,8 @@
 // What decides over data is read live, and fails closed: Nodes, Attachments.Stale and Attachments.Adopt ask
 // the API server at each call, and an answer that does not come is actors.ErrUnavailable or a node that
 // counts as lost, never one that is well. Attachments.Wanted is from a cache, and only says what to look at.
-// What is for people only, Claims, Events and Annotations, may be served from caches, and may be lost.
+// What is for people only, Claims, Events and Annotations, may be served from caches, and may be lost. How a
+// migration began and ended is told by the next process where the one before did not live to tell it.
 //
 // There is one cache of PersistentVolumes, in Claims, and one of VolumeAttachments, in Attachments. Both
 // hold what is asked for and no more.
@@ -21,7 +22,7 @@
 //	""                   nodes                       get                       Nodes, Attachments
 //	storage.k8s.io       volumeattachments           get, list, watch          Nodes, Attachments
 //	""                   persistentvolumes           get, list, watch, patch   Claims, Attachments, Annotations
-//	""                   events                      create, patch             Events
+//	""                   events                      get, create, patch        Events
 //	coordination.k8s.io  leases                      create                    Lease, in one namespace
 //	coordination.k8s.io  leases (rds.csi.srvlab.io)  get, update               Lease, by its name
 //
@@ -30,8 +31,8 @@
 // # Concurrency
 //
 // All methods may be called from many goroutines, except each Run, which is called once. The Announce
-// methods and Events.Report do not block, nor do Attachments.Wanted and Attachments.Attached. Goroutines run
-// inside of Run only, and have ended when it returns.
+// methods, Events.Inherit and Events.Report do not block, nor do Attachments.Wanted and
+// Attachments.Attached. Goroutines run inside of Run only, and have ended when it returns.
 //
 // # Cancellation
 //

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,10 @@ type EventsConfig struct {
 	Drain time.Duration
 	// Posted is called with the reason of each event that was posted. nil: nobody counts.
 	Posted func(reason string)
+	// Inherited is called for each event that an earlier process may have died before it posted, with what
+	// became of it: "told" where it is there, "posted" where it was not, "no_claim", "rejected", and "late"
+	// where it can no longer be known. nil: nobody counts.
+	Inherited func(result string)
 	// Dropped is called with the cause for each event that was not: "queue_full", "no_claim", "rejected",
 	// "unavailable", "repeated". nil: nobody counts.
 	Dropped func(cause string)
@@ -43,11 +48,13 @@ type EventsConfig struct {
 // Events posts what happens to volumes as events on their claims, where people look, and on
 // VolumeAttachments what is wrong with those. One goroutine
 // posts them in the order in which they came. Like every recorder of events it counts repeated ones
-// up instead of posting them again, and stops a source that posts far too many.
+// up instead of posting them again, and stops a source that posts far too many; unlike others it goes on
+// where the process before it ended.
 type Events struct {
-	config EventsConfig
-	queue  chan note // closed by no one
-	post   poster
+	config    EventsConfig
+	queue     chan note     // closed by no one
+	inherited chan []legacy // room for one: a process inherits once
+	post      poster
 }
 
 var _ actors.Announcer = (*Events)(nil)
@@ -56,6 +63,7 @@ var _ actors.Announcer = (*Events)(nil)
 type note struct {
 	message
 	volume  actors.VolumeID
+	grant   actors.Token            // Announcement.Grant
 	about   *corev1.ObjectReference // nil: the volume's claim
 	at      time.Time
 	counted *record.EventCorrelateResult // nil until it is known what the event is about
@@ -97,6 +105,9 @@ func NewEvents(config EventsConfig) (*Events, error) {
 	if config.Posted == nil {
 		config.Posted = func(string) {}
 	}
+	if config.Inherited == nil {
+		config.Inherited = func(string) {}
+	}
 	if config.Dropped == nil {
 		config.Dropped = func(string) {}
 	}
@@ -104,8 +115,9 @@ func NewEvents(config EventsConfig) (*Events, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Events{
-		config: config,
-		queue:  make(chan note, config.Queue),
+		config:    config,
+		queue:     make(chan note, config.Queue),
+		inherited: make(chan []legacy, 1),
 		post: poster{
 			client:   config.Client,
 			timeout:  config.Timeout,
@@ -121,7 +133,7 @@ func NewEvents(config EventsConfig) (*Events, error) {
 // Announce implements actors.Announcer. When the queue is full, the event is dropped.
 func (e *Events) Announce(a actors.Announcement) {
 	if m, ok := announced(a); ok {
-		e.enqueue(note{message: m, volume: a.Volume, at: a.At})
+		e.enqueue(note{message: m, volume: a.Volume, grant: a.Grant, at: a.At})
 	}
 }
 
@@ -146,6 +158,9 @@ func (e *Events) enqueue(n note) {
 
 // Run posts events until ctx ends, and then for as long as Config.Drain those that still wait.
 func (e *Events) Run(ctx context.Context) error {
+	var heir sync.WaitGroup
+	defer heir.Wait()
+	heir.Go(func() { e.tellInherited(ctx) })
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(e.config.Drain, cancel) })()
@@ -172,6 +187,8 @@ func (e *Events) tell(ctx context.Context, n note) {
 		switch {
 		case err == nil:
 			e.config.Posted(n.reason)
+			return
+		case errors.Is(err, errTold):
 			return
 		case errors.As(err, &final):
 			e.drop(n, final.cause, err)
@@ -207,7 +224,7 @@ func (e *Events) try(ctx context.Context, n *note) error {
 			return err
 		}
 	}
-	return e.post.write(ctx, n.counted)
+	return e.post.write(ctx, *n, n.counted)
 }
 
 // drop gives up on an event. A volume whose claim is gone is nothing to tell of.

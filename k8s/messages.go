@@ -4,7 +4,9 @@
 package k8s
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,11 +37,33 @@ func (m message) kind() string {
 }
 
 // announced returns the event of an announcement, and false for a kind without one.
-func announced(a actors.Announcement) (message, bool) {
+func announced(a actors.Announcement) (message, bool) { return describe(a, human(a.Duration)) }
+
+// inherited returns the event of what an earlier process was to announce, of which not everything is known.
+func inherited(a actors.Announcement) (message, bool) {
+	const unknown = "unknown"
+	a.Source, a.Target = cmp.Or(a.Source, unknown), cmp.Or(a.Target, unknown)
+	return describe(a, "at most "+human(a.Duration))
+}
+
+// begun finds the nodes in the text of a migration's start.
+var begun = regexp.MustCompile(` live migration started - source: (\S+), target: (\S+), timeout: `)
+
+// nodesIn returns the nodes of a migration from the text that told its start, and false for another text.
+func nodesIn(text string) (source, target actors.NodeID, ok bool) {
+	m := begun.FindStringSubmatch(text)
+	if m == nil {
+		return "", "", false
+	}
+	return actors.NodeID(m[1]), actors.NodeID(m[2]), true
+}
+
+// describe returns the event of an announcement that took a time, in words.
+func describe(a actors.Announcement, took string) (message, bool) {
 	m := message{reason: a.Kind.String()}
 	switch a.Kind {
 	case actors.Attached:
-		m.text = fmt.Sprintf("Attached to node %s (duration: %s)", a.Node, human(a.Duration))
+		m.text = fmt.Sprintf("Attached to node %s (duration: %s)", a.Node, took)
 	case actors.Detached:
 		m.text = fmt.Sprintf("Detached from node %s", a.Node)
 	case actors.StaleCleared:
@@ -51,7 +75,7 @@ func announced(a actors.Announcement) (message, bool) {
 	case actors.MigrationStarted:
 		m.text = fmt.Sprintf("KubeVirt live migration started - source: %s, target: %s, timeout: %s", a.Source, a.Target, human(a.Timeout))
 	case actors.MigrationCompleted:
-		m.text = fmt.Sprintf("KubeVirt live migration completed - source: %s -> target: %s (duration: %s)", a.Source, a.Target, human(a.Duration))
+		m.text = fmt.Sprintf("KubeVirt live migration completed - source: %s -> target: %s (duration: %s)", a.Source, a.Target, took)
 	case actors.MigrationFailed, actors.MigrationTimedOut:
 		// A timeout is a failure to those who watch events, and its reason says which.
 		m.reason, m.warning = actors.MigrationFailed.String(), true
@@ -64,7 +88,7 @@ func announced(a actors.Announcement) (message, bool) {
 			why = "unknown"
 		}
 		m.text = fmt.Sprintf("KubeVirt live migration failed - source: %s, attempted target: %s, reason: %s, elapsed: %s",
-			a.Source, a.Target, why, human(a.Duration))
+			a.Source, a.Target, why, took)
 	default:
 		return message{}, false
 	}

@@ -203,7 +203,9 @@ func TestRightsOfTheController(t *testing.T) {
 			annotations.Announce(announcement(actors.Attached, worker, 0))
 			c.settle()
 		}
-		told.want(t, "VolumeAttached VolumeAttached", "")
+		events.Inherit([]actors.Announcement{ended(time.Minute)}) // is looked for, with its start
+		time.Sleep(time.Minute)
+		told.want(t, "VolumeAttached VolumeAttached MigrationCompleted", "")
 		annotated.want(t, "written written", "")
 		c.wantLog(0) // of a watch that fails
 		role.wantAllUsed(t)

@@ -21,6 +21,7 @@ var (
 	joinable         = []string{"publish", "unpublish", "create", "delete", "expand", "snapshot"}
 	mountOperations  = []string{"mount", "unmount"}
 	dropCauses       = []string{"queue_full", "no_claim", "rejected", "unavailable", "repeated"}
+	inheritedResults = []string{"told", "posted", "no_claim", "rejected", "late"}
 	annotationCauses = []string{"no_volume", "rejected", "unavailable"}
 	// What reconciliation may do: clear an attachment that nobody has, take over a volume of the older
 	// driver, write a row anew that the box lost or an interrupted bounce left off, leave a volume alone.
@@ -245,6 +246,12 @@ func (t *Telemetry) EventPosted(reason string) {
 // claims the volume, "rejected" or "unavailable" by the API server, "repeated" too often.
 func (t *Telemetry) EventDropped(cause string) {
 	t.metrics.events.dropped.WithLabelValues(oneOf(dropCauses, cause)).Inc()
+}
+
+// EventInherited counts a Kubernetes event that an earlier process may not have lived to post: "told" where it
+// had, "posted" where it had not, "no_claim" and "rejected" as of any event, "late" where it cannot be known.
+func (t *Telemetry) EventInherited(result string) {
+	t.metrics.events.inherited.WithLabelValues(oneOf(inheritedResults, result)).Inc()
 }
 
 // AnnotationDropped counts a PersistentVolume that was not annotated: "no_volume" where there is none of

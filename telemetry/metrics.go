@@ -211,6 +211,7 @@ func newNodeMetrics(f promauto.Factory) nodeMetrics {
 type eventMetrics struct {
 	posted      *prometheus.CounterVec // reason
 	dropped     *prometheus.CounterVec // cause
+	inherited   *prometheus.CounterVec // result
 	annotations *prometheus.CounterVec // cause
 }
 
@@ -220,6 +221,8 @@ func newEventMetrics(f promauto.Factory) eventMetrics {
 			"reason", eventReasons...),
 		dropped: counters(f, EventsDroppedTotal, "Kubernetes events that were not posted.",
 			"cause", dropCauses...),
+		inherited: counters(f, EventsInherited, "Kubernetes events of migrations that an earlier process may not have lived to post.",
+			"result", inheritedResults...),
 		annotations: counters(f, AnnotationsDropped, "Annotations of PersistentVolumes that were not written.",
 			"cause", annotationCauses...),
 	}

@@ -116,6 +116,8 @@ func callAll(tel *Telemetry) {
 	tel.EventPosted("Invented")
 	tel.EventDropped("queue_full")
 	tel.EventDropped("invented")
+	tel.EventInherited("posted")
+	tel.EventInherited("invented")
 	tel.AnnotationDropped("no_volume")
 	tel.AnnotationDropped("invented")
 }
@@ -223,6 +225,7 @@ func TestLabelsAreBounded(t *testing.T) {
 		tel.Mount(made, nil)
 		tel.EventPosted(made)
 		tel.EventDropped(made)
+		tel.EventInherited(made)
 		tel.AnnotationDropped(made)
 	}
 	families, err := tel.registry.Gather()

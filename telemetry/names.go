@@ -51,6 +51,7 @@ const (
 	RequestsTotal      = "rds_csi_grpc_requests_total"            // method, code
 	RequestSeconds     = "rds_csi_grpc_request_duration_seconds"  // histogram: method
 	EventsDroppedTotal = "rds_csi_events_dropped_total"           // cause
+	EventsInherited    = "rds_csi_events_inherited_total"         // result
 	AnnotationsDropped = "rds_csi_annotations_dropped_total"      // cause
 	SpansTotal         = "rds_csi_trace_spans_total"              // status
 )
@@ -70,6 +71,6 @@ func Names() []string {
 		BuildInfo, Leader, Actors, QuarantinedVolumes, UnresolvedVolumes, StaleHeld,
 		QueueDepth, QueueDepthMax, QueueOldestSeconds, MailboxWaitSeconds, JoinedTotal, PanicsTotal,
 		CommandSeconds, Sessions, SessionWaitSeconds, SessionsFullTotal, RequestsTotal, RequestSeconds, EventsDroppedTotal,
-		AnnotationsDropped, SpansTotal,
+		EventsInherited, AnnotationsDropped, SpansTotal,
 	}
 }

@@ -52,6 +52,7 @@ type surroundings struct {
 	orchestrator actors.Orchestrator // nil: the ledger alone decides
 	nodes        actors.Nodes
 	announcers   []actors.Announcer            // who tells people in the cluster
+	inherited    func([]actors.Announcement)   // who tells them what an earlier process may not have told; nil: nobody
 	lease        *k8s.Lease                    // nil: this is the only controller
 	synced       func() bool                   // the caches are filled; nil: there are none
 	tasks        []func(context.Context) error // what must run for the others to work
@@ -144,6 +145,7 @@ func (d *driver) newSupervisor() (*actors.Supervisor, error) {
 		Box: d.box, Nodes: d.around.nodes, Orchestrator: d.around.orchestrator, Cluster: d.cfg.cluster,
 		CommandTimeout: d.cfg.commandTimeout, Quiet: d.cfg.quiet,
 		StaleLimit: d.cfg.staleLimit, Frozen: d.around.frozen,
+		Inherited: d.around.inherited,
 		Announcer: d, Logger: d.cfg.logger, Tracer: d.tel.Tracer("actors"),
 		Hooks: actors.Hooks{
 			MailboxWait: d.tel.MailboxWait, Joined: d.tel.Joined, Panicked: d.tel.Panicked,

@@ -101,7 +101,7 @@ func (f *controllerFlags) inKubernetes(client clients, namespace string, tel *te
 	}
 	events, err := k8s.NewEvents(k8s.EventsConfig{
 		Client: client.builtin, Claims: claims, Driver: f.driverName, Logger: logger,
-		Posted: tel.EventPosted, Dropped: tel.EventDropped,
+		Posted: tel.EventPosted, Dropped: tel.EventDropped, Inherited: tel.EventInherited,
 	})
 	if err != nil {
 		return surroundings{}, err
@@ -129,7 +129,7 @@ func (f *controllerFlags) inKubernetes(client clients, namespace string, tel *te
 	}
 	around := surroundings{
 		nodes: nodes, orchestrator: orchestrator{attachments, migrations},
-		announcers: []actors.Announcer{events, annotations}, lease: lease,
+		announcers: []actors.Announcer{events, annotations}, inherited: events.Inherit, lease: lease,
 		// Not of KubeVirt's objects, which may be half there: what is asked about them waits for itself.
 		synced: attachments.Synced,
 		tasks:  []func(context.Context) error{claims.Run, attachments.Run, migrations.Run, events.Run, annotations.Run},

@@ -36,7 +36,8 @@ type rival struct {
 	identity   csipb.IdentityClient
 	controller csipb.ControllerClient
 	stop       func()
-	seized     bool // a person takes the lease from it
+	seized     bool          // a person takes the lease from it
+	inherited  chan struct{} // gets one when it inherits what others left to tell
 }
 
 // configOn is the configuration of a controller on the box whose API is at an address.
@@ -64,8 +65,9 @@ func startRival(t *testing.T, box string, client kubernetes.Interface, name stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	inherited := make(chan struct{}, 2)
 	cfg := configOn(t, box, func(*telemetry.Telemetry, observer) (surroundings, error) {
-		return surroundings{nodes: nodes, lease: lease}, nil
+		return surroundings{nodes: nodes, lease: lease, inherited: func([]actors.Announcement) { inherited <- struct{}{} }}, nil
 	})
 	d, err := newDriver(t.Context(), cfg)
 	if err != nil {
@@ -74,7 +76,7 @@ func startRival(t *testing.T, box string, client kubernetes.Interface, name stri
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
-	r := &rival{driver: d}
+	r := &rival{driver: d, inherited: inherited}
 	stopped := false
 	r.stop = func() {
 		if stopped {
@@ -148,8 +150,13 @@ func TestTheStandbyWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	<-first.inherited
+	if len(second.inherited) > 0 {
+		t.Error("the standby looked at what there is to tell")
+	}
 	first.stop()
 	second.awaitReady(t)
+	<-second.inherited
 	p.controller = second.controller
 	if err := insist(t, func(ctx context.Context) error { return p.create(ctx, "disk") }); err != nil {
 		t.Fatal(err)

@@ -66,6 +66,9 @@ func TestSurroundingsInKubernetes(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	if around.inherited == nil {
+		t.Error("nobody looks at what an earlier process left to tell")
+	}
 	if len(around.announcers) != 2 {
 		t.Errorf("%d tell people, want events and annotations", len(around.announcers))
 	}
