@@ -20,12 +20,14 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/util/cert"
 )
 
 // tokens are what the parts of the control plane, and the administrator, log in with.
 type tokens struct{ admin, controllers, scheduler string }
 
-// writeSecrets makes the key of service accounts' tokens, and the tokens of everyone else.
+// writeSecrets makes the API server's certificate, the key of service accounts' tokens, and the tokens of everyone
+// else. The API server would make a certificate itself, but nobody could tell when it has written all of it.
 func (c *ControlPlane) writeSecrets() error {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -35,8 +37,13 @@ func (c *ControlPlane) writeSecrets() error {
 	if err != nil {
 		return fmt.Errorf("make the key of service accounts: %w", err)
 	}
+	certificate, serverKey, err := cert.GenerateSelfSignedCertKey(c.cfg.Host, nil, nil)
+	if err != nil {
+		return fmt.Errorf("make the API server's certificate: %w", err)
+	}
 	c.tokens = tokens{admin: rand.Text(), controllers: rand.Text(), scheduler: rand.Text()}
 	for name, content := range map[string][]byte{
+		"apiserver.crt": certificate, "apiserver.key": serverKey,
 		"sa.key": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}),
 		"sa.pub": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}),
 		"tokens.csv": fmt.Appendf(nil, "%s,admin,1,system:masters\n%s,system:kube-controller-manager,2\n%s,system:kube-scheduler,3\n",

@@ -51,6 +51,9 @@ func Start(ctx context.Context, cfg Config) (_ *ControlPlane, err error) {
 	if err := c.writeSecrets(); err != nil {
 		return nil, err
 	}
+	if err := c.connect(); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("start the control plane: %w", err), c.Stop())
@@ -87,7 +90,8 @@ func (c *ControlPlane) define() {
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers)
 	c.apiserver = program("kube-apiserver",
 		"--etcd-servers="+clients, "--bind-address="+c.cfg.Host, "--advertise-address="+c.cfg.Host,
-		"--secure-port="+apiserverPort, "--cert-dir="+c.dir("pki"),
+		"--secure-port="+apiserverPort,
+		"--tls-cert-file="+c.dir("pki/apiserver.crt"), "--tls-private-key-file="+c.dir("pki/apiserver.key"),
 		"--service-cluster-ip-range=10.96.0.0/24", "--endpoint-reconciler-type=none",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+c.dir("pki/sa.pub"), "--service-account-signing-key-file="+c.dir("pki/sa.key"),
@@ -113,9 +117,6 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 		return err
 	}
 	return await(ctx, c.apiserver, func(ctx context.Context) error {
-		if err := c.connect(); err != nil {
-			return err // its certificate is not there yet
-		}
 		return c.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})
 }
@@ -123,24 +124,18 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 // KillAPIServer takes the API server away at once, as a crash does. Everything else goes on.
 func (c *ControlPlane) KillAPIServer() error { return c.apiserver.Kill() }
 
-// connect makes the administrator's client, once the API server has made its certificate.
+// connect makes the kubeconfigs and the administrator's client.
 func (c *ControlPlane) connect() error {
-	if c.client != nil {
-		return nil
-	}
-	if _, err := os.Stat(c.dir("pki/apiserver.crt")); err != nil {
-		return fmt.Errorf("look for the API server's certificate: %w", err)
-	}
 	if err := c.writeKubeconfigs(); err != nil {
 		return err
 	}
-	admin := c.config(c.tokens.admin)
-	admin.QPS = -1
-	client, err := kubernetes.NewForConfig(admin)
+	c.admin = c.config(c.tokens.admin)
+	c.admin.QPS = -1
+	client, err := kubernetes.NewForConfig(c.admin)
 	if err != nil {
 		return fmt.Errorf("make the administrator's client: %w", err)
 	}
-	c.admin, c.client = admin, client
+	c.client = client
 	return nil
 }
 
@@ -172,6 +167,7 @@ func await(ctx context.Context, program *Component, ask func(context.Context) er
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		once, stop := context.WithTimeout(ctx, 5*time.Second)
 		err := ask(once)
@@ -179,12 +175,15 @@ func await(ctx context.Context, program *Component, ask func(context.Context) er
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			last = err // one that came of the end of ctx says nothing
+		}
 		select {
 		case <-tick.C:
 		case <-program.Done():
 			return program.Err()
 		case <-ctx.Done():
-			return fmt.Errorf("wait for it to be ready: %w; the last answer was: %w", ctx.Err(), err)
+			return fmt.Errorf("wait for it to be ready: %w; the last answer was: %w", ctx.Err(), last)
 		}
 	}
 }
