@@ -22,7 +22,8 @@ const probeTimeout = 5 * time.Second
 
 // Probe implements doctor.Initiator.
 func (initiator) Probe(ctx context.Context, address string) error {
-	return host.Probe(ctx, address, probeTimeout)
+	_, err := host.Probe(ctx, address, probeTimeout)
+	return err
 }
 
 // Connect implements doctor.Initiator.

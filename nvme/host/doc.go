@@ -4,7 +4,7 @@
 // Package host is an NVMe/TCP initiator in user space: it connects to a subsystem and reads and
 // writes its namespace, and behaves on the wire and after a failure as the Linux kernel's does. It
 // stands in for a node's kernel where there is none: in tests, in the demo, and before the kernel is
-// asked to connect (Probe).
+// asked to connect (Probe) or when it was refused (Admit).
 //
 // # Reconnect
 //

@@ -312,7 +312,7 @@ func TestDiscoverTheRealTarget(t *testing.T) {
 	if i < 0 || entries[i].Address+":"+entries[i].ServiceID != b.addr || entries[i].Subtype != tcp.SubtypeNVM {
 		t.Errorf("entries %+v", entries)
 	}
-	if err := Probe(t.Context(), b.addr, time.Minute); err != nil {
+	if _, err := Probe(t.Context(), b.addr, time.Minute); err != nil {
 		t.Error(err)
 	}
 }
