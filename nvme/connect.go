@@ -7,38 +7,51 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/rds-csi/rds-csi/actors"
 )
 
 // Connect returns the target's block device. A live connection is used as it is, one that is being
-// made or being remade is waited for, one that is being deleted is waited out.
+// made or being remade is waited for, one that is being deleted is waited out. One that stays live
+// without a block device is given up and made anew: the kernel takes a namespace away when its
+// identity changed, and never takes another one in its place.
 func (d *Devices) Connect(ctx context.Context, t Target) (Device, error) {
 	if err := checkTarget(t); err != nil {
 		return Device{}, err
 	}
-	if err := d.makeLive(ctx, t); err != nil {
-		return Device{}, err
+	dev, err := d.connected(ctx, t)
+	if errors.Is(err, errNoDevice) {
+		d.cfg.Logger.WarnContext(ctx, "giving up a connection without a block device", "nqn", t.NQN)
+		if err := d.Disconnect(ctx, t.NQN); err != nil {
+			return Device{}, err
+		}
+		dev, err = d.connected(ctx, t)
 	}
-	dev, err := d.waitDevice(ctx, t.NQN)
 	if err != nil {
 		return Device{}, err
 	}
 	if dev.Size < t.Size {
-		// It may have grown while this node did not listen.
-		if dev, err = d.Rescan(ctx, t.NQN, t.Size); errors.Is(err, errTooSmall) {
+		// It may have grown while this node did not listen. It is not reset for that: it may be in use.
+		if dev, err = d.rescan(ctx, t.NQN, t.Size); errors.Is(err, errTooSmall) {
 			return Device{}, fmt.Errorf("namespace of %s is smaller than the volume, repair the disk's row on the box: %w: %w", t.NQN, errTooSmall, actors.ErrPrecondition)
 		} else if err != nil {
 			return Device{}, err
 		}
 	}
 	if dev.ReadOnly != t.ReadOnly {
-		if err := d.cfg.Kernel.SetReadOnly(dev.Path, t.ReadOnly); err != nil {
+		// Opening a device may wait for its connection.
+		err := d.calls.do(ctx, "set read-only of "+dev.Num.String(), func() error { return d.cfg.Kernel.SetReadOnly(dev.Path, t.ReadOnly) })
+		if errors.Is(err, actors.ErrUnresolved) {
+			return Device{}, err
+		}
+		if err != nil {
 			return Device{}, fmt.Errorf("set read-only=%t of %s: %w: %w", t.ReadOnly, t.NQN, err, actors.ErrUnavailable)
 		}
 		dev.ReadOnly = t.ReadOnly
@@ -46,9 +59,21 @@ func (d *Devices) Connect(ctx context.Context, t Target) (Device, error) {
 	return dev, nil
 }
 
+// connected makes the target live and waits for its block device.
+func (d *Devices) connected(ctx context.Context, t Target) (Device, error) {
+	if err := d.makeLive(ctx, t); err != nil {
+		return Device{}, err
+	}
+	return d.waitDevice(ctx, t.NQN)
+}
+
+// askAgain is after how many looks at sysfs the kernel is asked once more for what they do not show.
+const askAgain = 20
+
 // makeLive returns once the target's subsystem has a live controller.
 func (d *Devices) makeLive(ctx context.Context, t Target) error {
 	var last error // why the latest connect failed, of those that may be tried again
+	pause := 0     // looks at sysfs before the kernel is asked again
 	err := poll(ctx, d.cfg.PollInterval, func() (bool, error) {
 		sub, err := d.subsystem(t.NQN)
 		if err != nil {
@@ -62,9 +87,12 @@ func (d *Devices) makeLive(ctx context.Context, t Target) error {
 			last = fmt.Errorf("connection of %s is %s", t.NQN, sub.state())
 			return false, nil
 		}
+		if pause--; pause > 0 {
+			return false, nil
+		}
 		err = d.connect(ctx, t)
 		if errors.Is(err, errAlready) {
-			last, err = err, nil // sysfs will show it
+			last, err, pause = err, nil, askAgain // sysfs will show it
 		}
 		return false, err
 	})
@@ -95,40 +123,78 @@ func (d *Devices) connect(ctx context.Context, t Target) error {
 	if err != nil {
 		return err
 	}
-	opts := options(t, address, d.cfg.Queues)
-	return d.calls.do(ctx, "connect "+t.NQN, func() error {
+	opts := options(t, address.Addr(), d.cfg.Queues)
+	err = d.calls.do(ctx, connectCall+t.NQN, func() error {
 		answer, err := d.cfg.Fabrics(opts)
 		if err != nil {
-			return fmt.Errorf("connect %s at %s port %d: %w", t.NQN, address, t.Port, err)
+			return fmt.Errorf("connect %s at %s: %w", t.NQN, address, err)
 		}
-		d.cfg.Logger.InfoContext(ctx, "connected", "nqn", t.NQN, "address", address, "port", t.Port, "answer", answer)
+		d.cfg.Logger.InfoContext(ctx, "connected", "nqn", t.NQN, "address", address, "answer", answer)
 		return nil
 	})
+	switch {
+	case errors.Is(err, syscall.EIO):
+		return d.explainRefusal(ctx, t, address, err)
+	case errors.Is(err, syscall.EINVAL):
+		return d.explainInvalid(err)
+	}
+	return err
 }
 
-// probe connects to the target by TCP and returns its address, which the kernel cannot look up.
-func (d *Devices) probe(ctx context.Context, t Target) (netip.Addr, error) {
+// connectCall and an NQN are the name of a connect under way.
+const connectCall = "connect "
+
+// probe asks whether the target answers, and at which address, which the kernel cannot look up.
+func (d *Devices) probe(ctx context.Context, t Target) (netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.ProbeTimeout)
 	defer cancel()
-	conn, err := d.cfg.Dial(ctx, "tcp", net.JoinHostPort(t.Address, strconv.Itoa(int(t.Port))))
+	found, err := d.cfg.Prober.Answers(ctx, net.JoinHostPort(t.Address, strconv.Itoa(int(t.Port))))
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("reach target %s port %d: %w: %w", t.Address, t.Port, err, actors.ErrUnavailable)
+		return found, fmt.Errorf("reach target %s port %d: %w: %w", t.Address, t.Port, err, actors.ErrUnavailable)
 	}
-	remote := conn.RemoteAddr().String()
-	if err := conn.Close(); err != nil {
-		d.cfg.Logger.DebugContext(ctx, "closing the probe failed", "error", err)
-	}
-	at, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("look up target %s: %w: %w", t.Address, err, actors.ErrUnavailable)
-	}
-	return at.Addr().Unmap(), nil
+	return found, nil
 }
 
-// waitDevice returns the block device of a live subsystem, once it is there under its own number.
+// explainRefusal finds out what a connect that failed with EIO means: the kernel answers alike
+// to an unknown subsystem and to a host that is not allowed. The target is asked only now, since a
+// Connect as this host might end a connection that the host has, and now it has none.
+func (d *Devices) explainRefusal(ctx context.Context, t Target, address netip.AddrPort, refusal error) error {
+	if sub, err := d.subsystem(t.NQN); err != nil || len(sub.controllers) > 0 {
+		return refusal
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.ProbeTimeout)
+	defer cancel()
+	err := d.cfg.Prober.Admits(ctx, address.String(), t.Host, t.NQN)
+	switch {
+	case errors.Is(err, ErrHostRefused):
+		return fmt.Errorf("connect %s at %s as host %s: the volume is not attached to this node any more, detach and attach it again: %w: %w",
+			t.NQN, address, t.Host.NQN, err, actors.ErrPrecondition)
+	case errors.Is(err, ErrNotExported): // yet, as while the box starts
+		return fmt.Errorf("connect %s at %s: if the box is not just starting, detach and attach the volume again: %w: %w", t.NQN, address, err, actors.ErrUnavailable)
+	case err != nil:
+		return fmt.Errorf("%w; asked again, the target says: %w", refusal, err)
+	}
+	return fmt.Errorf("%w; asked again, the target would let it in", refusal)
+}
+
+// explainInvalid adds to a connect that failed with EINVAL what the machine shows of its cause.
+func (d *Devices) explainInvalid(refusal error) error {
+	// The kernel tries to load the module first (Linux, drivers/nvme/host/fabrics.c, nvmf_create_ctrl).
+	if _, err := os.Stat(filepath.Join(d.cfg.Sys, "module", "nvme_tcp")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the kernel module nvme-tcp is not loaded, load it on the node: %w", refusal)
+	}
+	return refusal
+}
+
+// errNoDevice says that a connection stays live without a block device.
+var errNoDevice = errors.New("connection is live and shows no block device; its namespace is gone or is another one")
+
+// waitDevice returns the block device of a live subsystem, once it is there under its own number. It
+// is errNoDevice if the connection stays live without one.
 func (d *Devices) waitDevice(ctx context.Context, nqn string) (Device, error) {
 	var dev Device
 	var last error
+	without := 0 // looks at a live connection without a block device
 	err := poll(ctx, d.cfg.PollInterval, func() (bool, error) {
 		sub, err := d.subsystem(nqn)
 		if err != nil {
@@ -138,14 +204,25 @@ func (d *Devices) waitDevice(ctx context.Context, nqn string) (Device, error) {
 		if err != nil {
 			return false, err
 		}
-		if last = fmt.Errorf("no block device, connection is %s", sub.state()); !ok {
+		if ok {
+			dev = found
+			last = checkNode(d.cfg.Kernel, found)
+			return last == nil, nil
+		}
+		last = fmt.Errorf("no block device, connection is %s", sub.state())
+		if sub.state() != StateLive {
 			return false, nil
 		}
-		dev = found
-		last = checkNode(d.cfg.Kernel, found)
-		return last == nil, nil
+		without++
+		switch {
+		case without > int(d.cfg.DeviceTimeout/d.cfg.PollInterval):
+			return false, fmt.Errorf("wait for the block device of %s: %w: %w", nqn, errNoDevice, actors.ErrUnavailable)
+		case without%askAgain == 0: // it may have come without an event
+			return false, d.scan(ctx, sub)
+		}
+		return false, nil
 	})
-	if err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil && !errors.Is(err, actors.ErrUnresolved) {
 		return Device{}, fmt.Errorf("wait for the block device of %s: %w: %w: %w", nqn, last, context.Cause(ctx), actors.ErrUnavailable)
 	}
 	return dev, err
@@ -161,48 +238,6 @@ func checkNode(k Kernel, dev Device) error {
 		return fmt.Errorf("%s is device %s and not %s, mount the host's /dev", dev.Path, num, dev.Num)
 	}
 	return nil
-}
-
-// errTooSmall says that a namespace still has fewer bytes than it should.
-var errTooSmall = errors.New("size stayed smaller")
-
-// Rescan makes the kernel read the namespace again and returns the device once it has at least size
-// bytes.
-func (d *Devices) Rescan(ctx context.Context, nqn string, size int64) (Device, error) {
-	sub, err := d.subsystem(nqn)
-	if err != nil {
-		return Device{}, err
-	}
-	if len(sub.controllers) == 0 {
-		return Device{}, fmt.Errorf("subsystem %s is not connected: %w", nqn, actors.ErrNotFound)
-	}
-	if sub.state() != StateLive {
-		return Device{}, fmt.Errorf("connection of %s is %s, its size cannot be read: %w", nqn, sub.state(), actors.ErrUnavailable)
-	}
-	for _, c := range sub.controllers {
-		if c.state != StateLive {
-			continue
-		}
-		err := d.calls.do(ctx, "rescan "+c.name, func() error { return d.writeAttr(c, "rescan_controller") })
-		if err != nil {
-			return Device{}, err
-		}
-	}
-	var dev Device
-	wait, cancel := context.WithTimeout(ctx, d.cfg.RescanTimeout)
-	defer cancel()
-	err = poll(wait, d.cfg.PollInterval, func() (bool, error) {
-		if sub, err = d.subsystem(nqn); err != nil {
-			return false, err
-		}
-		var ok bool
-		dev, ok, err = d.onlyDevice(nqn, sub)
-		return ok && dev.Size >= size, err
-	})
-	if err != nil && wait.Err() != nil {
-		return Device{}, fmt.Errorf("rescan %s: %w: %d bytes, expected %d: %w", nqn, errTooSmall, dev.Size, size, actors.ErrUnavailable)
-	}
-	return dev, err
 }
 
 // writeAttr writes 1 to a controller's attribute. The name may be another controller's by now: the

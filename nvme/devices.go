@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,8 +24,11 @@ type Config struct {
 	Sys, Dev, Proc string
 	// Queues is the number of I/O queues per connection, at most one per CPU. Zero: 4.
 	Queues int
-	// ProbeTimeout bounds the TCP connect that is tried before the kernel is asked. Zero: 5 s.
+	// ProbeTimeout bounds each question to a target that is asked from user space. Zero: 5 s.
 	ProbeTimeout time.Duration
+	// DeviceTimeout is how long a connection may be live without a block device before it is made anew.
+	// Zero: 20 s.
+	DeviceTimeout time.Duration
 	// RescanTimeout is how long a namespace may take to show its new size. Zero: 10 s.
 	RescanTimeout time.Duration
 	// PollInterval is the time between two looks at sysfs. Zero: 50 ms.
@@ -36,27 +38,29 @@ type Config struct {
 	Kernel Kernel
 	// Fabrics writes options to the fabrics device and returns its answer. Nil: <Dev>/nvme-fabrics.
 	Fabrics func(options string) (answer string, err error)
-	// Dial makes the TCP connect of the probe. Nil: a net.Dialer's.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Prober asks targets. Nil: TCPProber.
+	Prober Prober
 	// Logger gets what a caller is not told. Nil: nothing is logged.
 	Logger *slog.Logger
 }
 
 // Devices connects this node to subsystems.
 type Devices struct {
-	cfg   Config
-	sys   sysfs
-	calls group // connects and deletes that the kernel has not finished
+	cfg    Config
+	sys    sysfs
+	calls  group  // connects, deletes and the like that the kernel has not finished
+	resets resets // of connections that were reset for a new size
 }
 
 // NewDevices returns Devices. It does nothing until it is used. ErrInvalid: a number is negative.
 func NewDevices(c Config) (*Devices, error) {
-	if c.Queues < 0 || c.ProbeTimeout < 0 || c.RescanTimeout < 0 || c.PollInterval < 0 {
+	if c.Queues < 0 || c.ProbeTimeout < 0 || c.DeviceTimeout < 0 || c.RescanTimeout < 0 || c.PollInterval < 0 {
 		return nil, fmt.Errorf("configure devices: queues, timeouts and interval cannot be negative: %w", actors.ErrInvalid)
 	}
 	c.Sys, c.Dev, c.Proc = cmp.Or(c.Sys, "/sys"), cmp.Or(c.Dev, "/dev"), cmp.Or(c.Proc, "/proc")
 	c.Queues = cmp.Or(c.Queues, 4)
 	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, 5*time.Second)
+	c.DeviceTimeout = cmp.Or(c.DeviceTimeout, 20*time.Second)
 	c.RescanTimeout = cmp.Or(c.RescanTimeout, 10*time.Second)
 	c.PollInterval = cmp.Or(c.PollInterval, 50*time.Millisecond)
 	if c.Kernel == nil {
@@ -66,8 +70,8 @@ func NewDevices(c Config) (*Devices, error) {
 		path := filepath.Join(c.Dev, "nvme-fabrics")
 		c.Fabrics = func(options string) (string, error) { return connectFabrics(path, options) }
 	}
-	if c.Dial == nil {
-		c.Dial = new(net.Dialer).DialContext
+	if c.Prober == nil {
+		c.Prober = TCPProber()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -75,7 +79,8 @@ func NewDevices(c Config) (*Devices, error) {
 	return &Devices{cfg: c, sys: sysfs{root: c.Sys}}, nil
 }
 
-// Connections returns what this node has of subsystems whose NQN names the volume, by NQN.
+// Connections returns what this node has of subsystems whose NQN names the volume, by NQN. A connect
+// that the kernel has not finished counts as connecting: sysfs does not tell its NQN yet.
 func (d *Devices) Connections(ctx context.Context, id actors.VolumeID) ([]Connection, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("read sysfs: %w: %w", err, actors.ErrUnavailable)
@@ -87,12 +92,19 @@ func (d *Devices) Connections(ctx context.Context, id actors.VolumeID) ([]Connec
 	if err != nil {
 		return nil, err
 	}
+	for _, nqn := range d.calls.under(connectCall) {
+		if _, ok := actors.NQNPrefix(nqn, id); ok && len(found[nqn].controllers) == 0 {
+			sub := found[nqn]
+			sub.controllers = []controller{{nqn: nqn, state: StateConnecting}}
+			found[nqn] = sub
+		}
+	}
 	var conns []Connection
 	for nqn, sub := range found {
 		if len(sub.controllers) == 0 && len(sub.devices) == 0 {
 			continue // the kernel keeps an empty subsystem for a while
 		}
-		c := Connection{NQN: nqn, State: sub.state()}
+		c := Connection{NQN: nqn, State: sub.state(), Ambiguous: len(sub.devices) > 1}
 		if len(sub.controllers) > 0 {
 			c.Host = sub.controllers[0].host
 		}

@@ -15,6 +15,10 @@ import (
 // while anything mounts or holds the subsystem's block device: the kernel would not, and the
 // filesystem on it would die.
 func (d *Devices) Disconnect(ctx context.Context, nqn string) error {
+	// A connect under way would bring the subsystem up after it was told to be gone.
+	if err := d.calls.wait(ctx, connectCall+nqn); err != nil {
+		return err
+	}
 	sub, err := d.subsystem(nqn)
 	if err != nil {
 		return err

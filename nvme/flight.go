@@ -6,6 +6,7 @@ package nvme
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,6 +71,36 @@ func (g *group) start(key string, f func() (any, error)) *call {
 		close(c.done)
 	}()
 	return c
+}
+
+// under returns the rest of the keys with a prefix under which calls run.
+func (g *group) under(prefix string) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var found []string
+	for key := range g.calls {
+		if rest, ok := strings.CutPrefix(key, prefix); ok {
+			found = append(found, rest)
+		}
+	}
+	return found
+}
+
+// wait returns once no call runs under a key, whatever came of it. When ctx ends first the answer is
+// ErrUnresolved.
+func (g *group) wait(ctx context.Context, key string) error {
+	g.mu.Lock()
+	c := g.calls[key]
+	g.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the kernel has not finished to %s: %w: %w", key, context.Cause(ctx), actors.ErrUnresolved)
+	}
 }
 
 // poll calls cond at once and then at intervals, until it is true, fails, or ctx ends; then the

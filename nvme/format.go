@@ -25,11 +25,30 @@ func (m *Mounts) Mount(ctx context.Context, dev Device, path string, f Filesyste
 	if f.Type != "ext4" && f.Type != "xfs" {
 		return fmt.Errorf("filesystem %.32q is not one of ext4, xfs: %w", f.Type, actors.ErrInvalid)
 	}
+	// Whatever reads a device whose connection is lost waits in the kernel until it comes back, or its
+	// controller is deleted.
+	at := mounting{path, f.Type}
+	got, err := share(ctx, &m.calls, "mount device "+dev.Num.String(), func() (mounting, error) { return at, m.mount(ctx, dev, path, f) })
+	if err == nil && got != at {
+		return fmt.Errorf("device %s was being mounted at %s as %s: %w", dev.Num, got.path, got.fsType, actors.ErrUnavailable)
+	}
+	return err
+}
+
+// mounting is what a device is being mounted as.
+type mounting struct{ path, fsType string }
+
+// mount does Mount. When ctx ends it goes no further than the step that it has begun: what comes
+// after may be a disconnect.
+func (m *Mounts) mount(ctx context.Context, dev Device, path string, f Filesystem) error {
 	if err := m.check(dev); err != nil {
 		return err
 	}
 	found, err := m.content(dev)
 	if err != nil {
+		return err
+	}
+	if err := begun(ctx); err != nil {
 		return err
 	}
 	switch found {
@@ -43,6 +62,9 @@ func (m *Mounts) Mount(ctx context.Context, dev Device, path string, f Filesyste
 		}
 	default:
 		return fmt.Errorf("device %s holds %s and not %s, it is left alone; if the data is not needed, wipe the device by hand: %w", dev.Path, found, f.Type, actors.ErrPrecondition)
+	}
+	if err := begun(ctx); err != nil {
+		return err
 	}
 	options := slices.Clone(f.Flags)
 	if f.ReadOnly && !slices.Contains(options, "ro") {
@@ -63,6 +85,14 @@ func (m *Mounts) Mount(ctx context.Context, dev Device, path string, f Filesyste
 		return fmt.Errorf("mounted device %s where %s was expected: %w", entry.Num, dev.Num, errors.Join(m.Unmount(ctx, path), actors.ErrUnavailable))
 	}
 	return nil
+}
+
+// begun reports that nobody waits any more for what was begun.
+func begun(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return fmt.Errorf("mount: %w: %w", context.Cause(ctx), actors.ErrUnavailable)
 }
 
 // check reports whether a device is still the one that was connected, with a live controller.
@@ -177,6 +207,9 @@ func (m *Mounts) format(ctx context.Context, dev Device, f Filesystem) error {
 		return fmt.Errorf("device %s was blank and then held %s, it is left alone: %w", dev.Path, again, actors.ErrPrecondition)
 	}
 	if err := m.check(dev); err != nil { // the reads above were of a live controller
+		return err
+	}
+	if err := begun(ctx); err != nil {
 		return err
 	}
 	// mkfs.ext4 asks on a whole device unless forced; mkfs.xfs refuses a used one unless forced.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,6 +62,10 @@ type machine struct {
 	asked     []string // options that were written to the fabrics device
 	fabrics   func(options string) error
 	dialErr   error
+	admits    error // why the target refuses this host
+	lists     bool  // the target's discovery log has the subsystem
+	listsErr  error
+	probes    []string // what targets were asked besides whether they answer
 	commands  []string
 	tool      func(command string) (string, error) // answers a command
 }
@@ -178,8 +183,8 @@ func (m *machine) devices() *nvme.Devices {
 	m.Helper()
 	d, err := nvme.NewDevices(nvme.Config{
 		Sys: m.path("sys"), Dev: m.path("dev"), Proc: m.path("proc"),
-		PollInterval: time.Millisecond, RescanTimeout: 50 * time.Millisecond,
-		Kernel: m, Fabrics: m.connect, Dial: m.dial,
+		PollInterval: time.Millisecond, RescanTimeout: 50 * time.Millisecond, DeviceTimeout: 50 * time.Millisecond,
+		Kernel: m, Fabrics: m.connect, Prober: m,
 	})
 	if err != nil {
 		m.Fatal(err)
@@ -209,29 +214,25 @@ func (m *machine) connect(options string) (string, error) {
 	return "instance=0,cntlid=1", f(options)
 }
 
-func (m *machine) dial(_ context.Context, _, address string) (net.Conn, error) {
-	if m.dialErr != nil {
-		return nil, m.dialErr
-	}
+// The target, as it is asked from user space: it is at 192.0.2.1, whatever its name.
+
+func (m *machine) Answers(_ context.Context, address string) (netip.AddrPort, error) {
 	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
+	if err != nil || m.dialErr != nil {
+		return netip.AddrPort{}, errors.Join(err, m.dialErr)
 	}
-	a, b := net.Pipe()
-	return probed{a, port}, b.Close()
+	return netip.ParseAddrPort("192.0.2.1:" + port)
 }
 
-// probed is a connection to 192.0.2.1, whatever its name.
-type probed struct {
-	net.Conn
-	port string
+func (m *machine) Admits(_ context.Context, address string, h actors.Host, nqn string) error {
+	m.probes = append(m.probes, "connect "+address+" "+h.NQN+" "+nqn)
+	return m.admits
 }
 
-type textAddr string
-
-func (textAddr) Network() string      { return "tcp" }
-func (a textAddr) String() string     { return string(a) }
-func (p probed) RemoteAddr() net.Addr { return textAddr("192.0.2.1:" + p.port) }
+func (m *machine) Lists(_ context.Context, address, hostNQN, nqn string) (bool, error) {
+	m.probes = append(m.probes, "discover "+address+" "+hostNQN+" "+nqn)
+	return m.lists, m.listsErr
+}
 
 // The system calls.
 

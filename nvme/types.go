@@ -54,6 +54,8 @@ type Connection struct {
 	// Device is the namespace's block device; its Path is empty while there is none, as when the
 	// kernel gave the subsystem up, or the namespace was changed under it.
 	Device Device
+	// Ambiguous says that there is more than one block device, and that Device is merely the first.
+	Ambiguous bool
 }
 
 // A State is the state of a connection.
