@@ -140,6 +140,8 @@ func (n *Node) stagedDevice(ctx context.Context, rec *record, conns []nvme.Conne
 		return nvme.Device{}, fmt.Errorf("volume %s is not connected, call NodeStageVolume first: %w", rec.Volume, actors.ErrPrecondition)
 	case conns[i].Device.Path == "" || conns[i].State == nvme.StateGone:
 		return nvme.Device{}, fmt.Errorf("connection of %s is %s and has lost its device, unstage and stage it again: %w", rec.Volume, conns[i].State, actors.ErrUnavailable)
+	case conns[i].Ambiguous:
+		return nvme.Device{}, fmt.Errorf("subsystem %s shows several block devices, which of them is volume %s cannot be told: %w", rec.NQN, rec.Volume, actors.ErrPrecondition)
 	}
 	dev := conns[i].Device
 	if dev.Size < rec.Size {

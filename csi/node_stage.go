@@ -56,7 +56,7 @@ func (n *Node) parseStage(req *csipb.NodeStageVolumeRequest) (staging, error) {
 }
 
 func (n *Node) stage(ctx context.Context, s staging) error {
-	rec, err := n.records.load(s.volume)
+	old, err := n.records.load(s.volume)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,11 @@ func (n *Node) stage(ctx context.Context, s staging) error {
 	if err != nil {
 		return fmt.Errorf("look for connections of %s: %w", s.volume, err)
 	}
-	if rec, err = n.reconcile(ctx, rec, conns, s); err != nil {
+	if err := n.checkStaging(ctx, conns, s); err != nil {
+		return err
+	}
+	rec, err := n.reconcile(ctx, old, conns, s)
+	if err != nil {
 		return err
 	}
 	// The record comes first: whatever is connected from here on must be found again to be
@@ -72,6 +76,49 @@ func (n *Node) stage(ctx context.Context, s staging) error {
 	if err := n.records.save(rec); err != nil {
 		return err
 	}
+	// A connection without a record is somebody else's, as the older driver's.
+	others := old == nil && slices.ContainsFunc(conns, func(c nvme.Connection) bool { return c.NQN == rec.NQN })
+	fresh := !rec.Staged && len(rec.Published) == 0 && !others
+	err = n.attach(ctx, rec, s)
+	if err != nil && fresh && final(err) {
+		return n.giveUp(ctx, s, err)
+	}
+	return err
+}
+
+// checkStaging refuses a staging path that cannot be used, before anything is done.
+func (n *Node) checkStaging(ctx context.Context, conns []nvme.Connection, s staging) error {
+	if s.access.Block {
+		return nil
+	}
+	entry, err := n.mounts.Inspect(ctx, s.path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("inspect staging path %s: %w", s.path, err)
+	case entry.Mounted && !entry.Stale && !hasDevice(conns, entry.Num):
+		return fmt.Errorf("staging path %s has device %s mounted, which is not of volume %s; unmount it: %w", s.path, entry.Num, s.volume, actors.ErrPrecondition)
+	case !entry.Mounted && entry.Kind != nvme.KindDir:
+		return fmt.Errorf("staging path %s is not a directory, create it: %w", s.path, actors.ErrPrecondition)
+	}
+	return nil
+}
+
+// giveUp undoes a first attempt to stage that failed for good. After a final code kubelet takes the
+// volume for not staged and does not unstage it, so that a connection would stay for ever.
+func (n *Node) giveUp(ctx context.Context, s staging, failure error) error {
+	err := n.devices.Disconnect(ctx, s.target.NQN)
+	if err == nil {
+		err = n.records.remove(s.volume)
+	}
+	if err != nil {
+		return fmt.Errorf("%s; giving up what was begun: %s: %w", failure.Error(), err.Error(), actors.ErrUnavailable)
+	}
+	return failure
+}
+
+// attach connects the volume and puts its filesystem at the staging path.
+func (n *Node) attach(ctx context.Context, rec *record, s staging) error {
+	s.target.Size = rec.Size
 	dev, err := n.devices.Connect(ctx, s.target)
 	if err != nil {
 		return fmt.Errorf("connect %s: %w", s.volume, err)
@@ -129,6 +176,7 @@ func (n *Node) carryOver(ctx context.Context, rec, old *record, conns []nvme.Con
 			return err
 		}
 	}
+	rec.Size = max(rec.Size, old.Size) // it may have been expanded since it was published
 	rec.Published = published
 	rec.Staged = old.Staged && used && old.NQN == rec.NQN
 	return nil
@@ -218,8 +266,6 @@ func (n *Node) mountStaging(ctx context.Context, dev nvme.Device, s staging) err
 		}
 	case entry.Mounted:
 		return fmt.Errorf("staging path %s has device %s mounted, which is not %s of volume %s; unmount it: %w", s.path, entry.Num, dev.Num, s.volume, actors.ErrPrecondition)
-	case entry.Kind != nvme.KindDir:
-		return fmt.Errorf("staging path %s is not a directory, create it: %w", s.path, actors.ErrPrecondition)
 	}
 	if err := n.mounts.Mount(ctx, dev, s.path, s.access.filesystem()); err != nil {
 		return fmt.Errorf("mount %s at %s: %w", s.volume, s.path, err)

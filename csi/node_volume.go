@@ -107,7 +107,11 @@ func checkExpand(req *csipb.NodeExpandVolumeRequest) (actors.VolumeID, error) {
 }
 
 func (n *Node) expand(ctx context.Context, id actors.VolumeID, req *csipb.NodeExpandVolumeRequest) (*csipb.NodeExpandVolumeResponse, error) {
-	nqn, mounted, err := n.expandable(ctx, id, req.GetVolumePath())
+	rec, err := n.records.load(id)
+	if err != nil {
+		return nil, err
+	}
+	nqn, mounted, err := n.expandable(ctx, id, req.GetVolumePath(), rec)
 	if err != nil {
 		return nil, err
 	}
@@ -115,9 +119,18 @@ func (n *Node) expand(ctx context.Context, id actors.VolumeID, req *csipb.NodeEx
 		return nil, fmt.Errorf("volume %s has another access type than the volume capability: %w", id, actors.ErrInvalid)
 	}
 	need, limit := req.GetCapacityRange().GetRequiredBytes(), req.GetCapacityRange().GetLimitBytes()
+	if rec != nil { // a volume never shrinks, whatever the kernel takes a namespace for
+		need = max(need, rec.Size)
+	}
 	dev, err := n.devices.Rescan(ctx, nqn, need)
 	if err != nil {
 		return nil, fmt.Errorf("rescan %s: %w", id, err)
+	}
+	if rec != nil && rec.NQN == nqn && dev.Size > rec.Size {
+		rec.Size = dev.Size
+		if err := n.records.save(rec); err != nil {
+			return nil, err
+		}
 	}
 	if limit > 0 && dev.Size > limit {
 		return nil, fmt.Errorf("volume %s has %d bytes, more than the limit of %d: %w", id, dev.Size, limit, actors.ErrOutOfRange)
@@ -133,11 +146,7 @@ func (n *Node) expand(ctx context.Context, id actors.VolumeID, req *csipb.NodeEx
 // expandable returns the NQN of the volume at a path and where its filesystem is mounted for
 // writing; of a block volume that is "". A block volume's staging path is a mere directory, which
 // only the record can tell.
-func (n *Node) expandable(ctx context.Context, id actors.VolumeID, path string) (nqn, mounted string, err error) {
-	rec, err := n.records.load(id)
-	if err != nil {
-		return "", "", err
-	}
+func (n *Node) expandable(ctx context.Context, id actors.VolumeID, path string, rec *record) (nqn, mounted string, err error) {
 	if rec != nil && rec.Staged && rec.Access.Block && path == rec.Staging {
 		return rec.NQN, "", nil
 	}
@@ -211,7 +220,11 @@ func (n *Node) health(ctx context.Context, id actors.VolumeID, req *csipb.NodeGe
 		if rec != nil && c.NQN != rec.NQN {
 			continue
 		}
-		if e := connectionHealth(c); e != nil {
+		e := connectionHealth(c)
+		if e == nil && rec != nil && c.Device.Size < rec.Size {
+			e = inaccessible("TooSmall", fmt.Sprintf("the device has %d bytes and the volume %d; what is beyond the end is out of reach", c.Device.Size, rec.Size))
+		}
+		if e != nil {
 			entries = append(entries, e)
 		}
 	}

@@ -52,3 +52,12 @@ func Status(err error) error {
 	}
 	return status.Error(codes.Internal, err.Error())
 }
+
+// final reports whether the code that a CO gets for err tells it that nothing was done.
+func final(err error) bool {
+	switch status.Code(Status(err)) {
+	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.ResourceExhausted, codes.Aborted:
+		return false
+	}
+	return true
+}

@@ -179,6 +179,35 @@ func (m *machine) namespace(ctrl, name, nqn string, num nvme.DevNum, size int64)
 	return d
 }
 
+// lose takes a controller and its namespace away, as the kernel does when it gives them up. The
+// directory of the subsystem stays.
+func (m *machine) lose(ctrl, name string) {
+	m.Helper()
+	m.mu.Lock()
+	num := m.blocks[m.path("dev", name)]
+	delete(m.blocks, m.path("dev", name))
+	m.mu.Unlock()
+	m.remove("sys/dev/block/" + num.String())
+	m.remove("dev/" + name)
+	m.remove("sys/class/nvme-subsystem/nvme-subsys" + ctrl[len("nvme"):] + "/" + name)
+	m.remove("sys/class/nvme/" + ctrl)
+}
+
+// resize changes the size that the kernel shows of a namespace.
+func (m *machine) resize(ctrl, name string, size int64) {
+	m.Helper()
+	dir := "sys/class/nvme/" + ctrl + "/" + name
+	if m.multipath {
+		dir = "sys/class/nvme-subsystem/nvme-subsys" + ctrl[len("nvme"):] + "/" + name
+	}
+	m.write(dir+"/size", fmt.Sprintln(size/512))
+}
+
+func (m *machine) exists(path string) bool {
+	_, err := os.Lstat(m.path(path))
+	return err == nil
+}
+
 func (m *machine) devices() *nvme.Devices {
 	m.Helper()
 	d, err := nvme.NewDevices(nvme.Config{
