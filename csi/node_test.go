@@ -318,6 +318,7 @@ func TestRestage(t *testing.T) {
 		if ops := nt.kernel.Ops(); slices.ContainsFunc(ops, func(op string) bool { return strings.HasPrefix(op, "Format") }) {
 			t.Errorf("formatted a device that is too small: %v", ops)
 		}
+		nt.wantClean(volumeA)
 	})
 	eachAccess(t, func(t *testing.T, c *csipb.VolumeCapability) {
 		next := nqnOf(volumeA) + "d"
@@ -334,6 +335,52 @@ func TestRestage(t *testing.T) {
 		if got := nt.connections(volumeA); len(got) != 1 || got[0].NQN != next {
 			t.Errorf("connections %v, want %s alone", got, next)
 		}
+	})
+}
+
+// TestGiveUp: after a final code nobody unstages, so that nothing may be left. Where that cannot be
+// had, the code says so.
+func TestGiveUp(t *testing.T) {
+	eachAccess(t, func(t *testing.T, c *csipb.VolumeCapability) {
+		for _, broken := range []string{"", "Disconnect"} {
+			nt := newNodeTest(t, c)
+			nt.kernel = csitest.New(csitest.Config{
+				Size: func(context.Context, string) (int64, error) { return oneGiB - 512, nil },
+				Fault: func(op, _ string) error {
+					if op == broken {
+						return actors.ErrPrecondition
+					}
+					return nil
+				},
+			})
+			nt.restart()
+			if broken != "" {
+				wantCode(t, nt.stage(volumeA), codes.Unavailable)
+				broken = ""
+				wantOK(t, nt.unstage(volumeA))
+			} else {
+				wantCode(t, nt.stage(volumeA), codes.FailedPrecondition)
+			}
+			nt.wantClean(volumeA)
+		}
+	})
+}
+
+// TestSizeIsRemembered: the contexts of a volume tell its size of when it was attached.
+func TestSizeIsRemembered(t *testing.T) {
+	eachAccess(t, func(t *testing.T, c *csipb.VolumeCapability) {
+		nt := newNodeTest(t, c)
+		size := 2 * oneGiB
+		nt.kernel = csitest.New(csitest.Config{Size: func(context.Context, string) (int64, error) { return size, nil }})
+		nt.restart()
+		wantOK(t, nt.stage(volumeA))
+		wantOK(t, nt.publish(volumeA, "a"))
+		_, err := nt.node.NodeExpandVolume(t.Context(), &csipb.NodeExpandVolumeRequest{VolumeId: string(volumeA), VolumePath: nt.target("a")})
+		wantOK(t, err)
+		nt.kernel.Reboot()
+		nt.restart()
+		size = oneGiB // as the publish context says
+		wantCode(t, nt.stage(volumeA), codes.FailedPrecondition)
 	})
 }
 

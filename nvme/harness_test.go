@@ -90,13 +90,18 @@ func (m *machine) path(elem ...string) string {
 	return filepath.Join(append([]string{m.dir}, elem...)...)
 }
 
+// write makes a file at once, as the kernel does: it is never seen half written.
 func (m *machine) write(path, text string) {
 	m.Helper()
 	path = m.path(path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		m.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	draft := m.path("draft-" + strconv.FormatInt(m.removed.Add(1), 10))
+	if err := os.WriteFile(draft, []byte(text), 0o600); err != nil {
+		m.Fatal(err)
+	}
+	if err := os.Rename(draft, path); err != nil {
 		m.Fatal(err)
 	}
 }

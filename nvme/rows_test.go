@@ -95,6 +95,8 @@ func (r *row) connected(ctrl, name string, num nvme.DevNum) {
 	r.write("sys/class/nvme/"+ctrl+"/address", "traddr=192.0.2.1,trsvcid=4421,src_addr=192.0.2.9\n")
 	r.write("sys/class/nvme/"+ctrl+"/fast_io_fail_tmo", "off\n")
 	r.controller(ctrl, nqn, host.NQN, "live")
+	r.remove("sys/class/nvme/" + ctrl + "/delete_controller")
+	r.trigger("sys/class/nvme/"+ctrl+"/delete_controller", func() { r.lose(ctrl, name) })
 }
 
 // blkid makes blkid find a filesystem, or none, and mkfs make one.
@@ -215,7 +217,6 @@ func TestRowWholeLife(t *testing.T) {
 			r.wantAs(num1)
 			r.wantHealth()
 			r.do("OK", r.Unpublish, r.Unstage)
-			r.lose("nvme0", "nvme0n1")
 			r.wantAsItWas()
 			if r.FS == "" {
 				continue
