@@ -216,15 +216,13 @@ func (n *Node) health(ctx context.Context, id actors.VolumeID, req *csipb.NodeGe
 	case rec != nil && !slices.ContainsFunc(conns, func(c nvme.Connection) bool { return c.NQN == rec.NQN }):
 		entries = append(entries, inaccessible("NotConnected", "this node has no connection to "+rec.NQN))
 	}
+	var size int64 // the least that it has
+	if rec != nil {
+		size = rec.Size
+		conns = slices.DeleteFunc(conns, func(c nvme.Connection) bool { return c.NQN != rec.NQN })
+	}
 	for _, c := range conns {
-		if rec != nil && c.NQN != rec.NQN {
-			continue
-		}
-		e := connectionHealth(c)
-		if e == nil && rec != nil && c.Device.Size < rec.Size {
-			e = inaccessible("TooSmall", fmt.Sprintf("the device has %d bytes and the volume %d; what is beyond the end is out of reach", c.Device.Size, rec.Size))
-		}
-		if e != nil {
+		if e := connectionHealth(c, size); e != nil {
 			entries = append(entries, e)
 		}
 	}
@@ -243,9 +241,12 @@ func (n *Node) health(ctx context.Context, id actors.VolumeID, req *csipb.NodeGe
 	return entries, nil
 }
 
-// connectionHealth returns what is wrong with a connection, or nil.
-func connectionHealth(c nvme.Connection) *csipb.VolumeHealth_VolumeHealthEntry {
+// connectionHealth returns what is wrong with the connection of a volume that has at least size
+// bytes, or nil.
+func connectionHealth(c nvme.Connection, size int64) *csipb.VolumeHealth_VolumeHealthEntry {
 	switch {
+	case c.State == nvme.StateLive && c.Device.Path != "" && c.Device.Size < size:
+		return inaccessible("TooSmall", fmt.Sprintf("the device has %d bytes and the volume %d, what is beyond the device's end is out of reach", c.Device.Size, size))
 	case c.State == nvme.StateLive && c.Device.Path != "":
 		return nil
 	case c.State == nvme.StateLive:

@@ -112,3 +112,30 @@ func TestLedgerExample(t *testing.T) {
 		t.Errorf("ParseLedger(%q): ours %v, error %v", example, ours, err)
 	}
 }
+
+// A page that names a test names one that there is.
+func TestNamedTests(t *testing.T) {
+	defined := make(map[string]bool)
+	define := regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]+)\(`)
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range define.FindAllSubmatch(text, -1) {
+			defined[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test[A-Za-z0-9_]+)`")
+	for path, text := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			if !defined[m[1]] {
+				t.Errorf("%s: names %s, and there is no such test", path, m[1])
+			}
+		}
+	}
+}

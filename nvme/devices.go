@@ -16,8 +16,8 @@ import (
 	"github.com/rds-csi/rds-csi/actors"
 )
 
-// Config configures Devices. Its zero value is right for a privileged process with the host's /dev
-// and /sys, in the host's PID and network name spaces.
+// Config configures Devices. With a Prober alone it is right for a privileged process with the host's
+// /dev and /sys, in the host's PID and network name spaces.
 type Config struct {
 	// Sys, Dev and Proc are where sysfs, devtmpfs and procfs are mounted. Empty: /sys, /dev, /proc.
 	// Users of a device in other containers are seen only if Proc shows the host's processes.
@@ -38,7 +38,7 @@ type Config struct {
 	Kernel Kernel
 	// Fabrics writes options to the fabrics device and returns its answer. Nil: <Dev>/nvme-fabrics.
 	Fabrics func(options string) (answer string, err error)
-	// Prober asks targets. Nil: TCPProber.
+	// Prober asks targets before the kernel does. Required.
 	Prober Prober
 	// Logger gets what a caller is not told. Nil: nothing is logged.
 	Logger *slog.Logger
@@ -52,10 +52,14 @@ type Devices struct {
 	resets resets // of connections that were reset for a new size
 }
 
-// NewDevices returns Devices. It does nothing until it is used. ErrInvalid: a number is negative.
+// NewDevices returns Devices. It does nothing until it is used. ErrInvalid: a number is
+// negative, or there is no Prober.
 func NewDevices(c Config) (*Devices, error) {
 	if c.Queues < 0 || c.ProbeTimeout < 0 || c.DeviceTimeout < 0 || c.RescanTimeout < 0 || c.PollInterval < 0 {
 		return nil, fmt.Errorf("configure devices: queues, timeouts and interval cannot be negative: %w", actors.ErrInvalid)
+	}
+	if c.Prober == nil {
+		return nil, fmt.Errorf("configure devices: a prober is required: %w", actors.ErrInvalid)
 	}
 	c.Sys, c.Dev, c.Proc = cmp.Or(c.Sys, "/sys"), cmp.Or(c.Dev, "/dev"), cmp.Or(c.Proc, "/proc")
 	c.Queues = cmp.Or(c.Queues, 4)
@@ -69,9 +73,6 @@ func NewDevices(c Config) (*Devices, error) {
 	if c.Fabrics == nil {
 		path := filepath.Join(c.Dev, "nvme-fabrics")
 		c.Fabrics = func(options string) (string, error) { return connectFabrics(path, options) }
-	}
-	if c.Prober == nil {
-		c.Prober = TCPProber()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

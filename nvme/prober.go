@@ -6,14 +6,9 @@ package nvme
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 
-	"github.com/google/uuid"
-
 	"github.com/rds-csi/rds-csi/actors"
-	"github.com/rds-csi/rds-csi/nvme/host"
-	"github.com/rds-csi/rds-csi/nvme/tcp"
 )
 
 // A Prober asks a target from user space what the kernel does not say, or says only after a minute
@@ -37,41 +32,3 @@ var (
 	ErrHostRefused = errors.New("the target does not allow this host")
 	ErrNotExported = errors.New("the target does not export the subsystem")
 )
-
-// TCPProber returns the Prober that asks over the network.
-func TCPProber() Prober { return tcpProber{} }
-
-type tcpProber struct{}
-
-func (tcpProber) Answers(ctx context.Context, address string) (netip.AddrPort, error) {
-	return host.Probe(ctx, address, 0)
-}
-
-func (tcpProber) Admits(ctx context.Context, address string, h actors.Host, nqn string) error {
-	id, err := uuid.Parse(h.ID)
-	if err != nil {
-		return fmt.Errorf("parse host ID: %w", err)
-	}
-	err = host.Admit(ctx, host.Config{Address: address, SubsystemNQN: nqn, HostNQN: h.NQN, HostID: id})
-	var status *host.StatusError
-	if !errors.As(err, &status) {
-		return err
-	}
-	switch tcp.Status(status.Code) {
-	case tcp.StatusConnectHost:
-		return fmt.Errorf("%w: %w", ErrHostRefused, err)
-	case tcp.StatusConnectInvalid: // its other causes are faults of this driver
-		return fmt.Errorf("%w: %w", ErrNotExported, err)
-	}
-	return err
-}
-
-func (tcpProber) Lists(ctx context.Context, address, hostNQN, nqn string) (bool, error) {
-	entries, err := host.Discover(ctx, address, hostNQN)
-	for _, e := range entries {
-		if e.SubNQN == nqn {
-			return true, nil
-		}
-	}
-	return false, err
-}

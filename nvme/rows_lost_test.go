@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rds-csi/rds-csi/nvme"
+	nvmehost "github.com/rds-csi/rds-csi/nvme/host"
 )
 
 // TestRowTwoHosts: buffered reads would go stale while another node writes. The driver makes none of
@@ -87,7 +89,7 @@ func TestRowAway(t *testing.T) {
 // or a refusal with "do not retry". The device is gone, the mounts say nothing of it, the
 // subsystem's directory stays, and the volume comes back under another name.
 func TestRowGivenUp(t *testing.T) {
-	rows(t, func(t *testing.T, r *row) {
+	rows(t, func(_ *testing.T, r *row) {
 		r.do("OK", r.Stage, r.Publish)
 		r.lose("nvme0", "nvme0n1")
 		r.wantHealth("NotConnected", "StaleMount")
@@ -140,19 +142,29 @@ func TestRowLingers(t *testing.T) {
 	})
 }
 
+// overTCP is a machine whose targets are asked whether they answer as the driver asks them.
+type overTCP struct{ *machine }
+
+func (overTCP) Answers(ctx context.Context, address string) (netip.AddrPort, error) {
+	return nvmehost.Probe(ctx, address, time.Minute)
+}
+
 // TestRowFrozen: a target that accepts and does not answer would block every connect of the node for
-// a minute. The real prober finds out.
+// a minute.
 func TestRowFrozen(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0") // its backlog accepts, and nobody answers
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
+	wantKind(t, err, nil)
+	t.Cleanup(func() { wantKind(t, l.Close(), nil) })
+	at, err := netip.ParseAddrPort(l.Addr().String())
+	wantKind(t, err, nil)
 	r := newRow(t, false, "")
-	r.driver, err = nvme.NewDevices(nvme.Config{Sys: r.path("sys"), Dev: r.path("dev"), Proc: r.path("proc"), Kernel: r, Fabrics: r.connect, ProbeTimeout: 20 * time.Millisecond})
+	r.driver, err = nvme.NewDevices(nvme.Config{
+		Sys: r.path("sys"), Dev: r.path("dev"), Proc: r.path("proc"), Kernel: r, Fabrics: r.connect,
+		Prober: overTCP{r.machine}, ProbeTimeout: 20 * time.Millisecond,
+	})
 	wantKind(t, err, nil)
 	r.restart(time.Minute)
-	r.Address, r.Port = "127.0.0.1", l.Addr().(*net.TCPAddr).AddrPort().Port()
+	r.Address, r.Port = at.Addr().String(), at.Port()
 	r.do("Unavailable", r.Stage)
 	if len(r.asked) > 0 {
 		t.Errorf("asked the kernel %q", r.asked)

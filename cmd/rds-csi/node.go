@@ -52,7 +52,7 @@ func runNode(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	host := actors.HostOf(cluster, actors.NodeID(f.node))
-	devices, err := nvme.NewDevices(nvme.Config{Logger: logger})
+	devices, err := nvme.NewDevices(nvme.Config{Prober: prober{}, Logger: logger})
 	if err != nil {
 		return err
 	}
