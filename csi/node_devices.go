@@ -14,14 +14,17 @@ import (
 // Its methods are called from many goroutines, for one volume by one at a time save Connections.
 type Devices interface {
 	// Connect returns the target's block device, connecting where there is no live connection yet.
-	// A device smaller than the target says is ErrPrecondition, an unreachable target
-	// ErrUnavailable, a connect whose end was not seen ErrUnresolved.
+	// A device smaller than the target says is ErrPrecondition, and so is a target that does not allow
+	// this host; an unreachable target is ErrUnavailable, a connect whose end was not seen
+	// ErrUnresolved.
 	Connect(ctx context.Context, t nvme.Target) (nvme.Device, error)
 	// Connections returns what this node has of subsystems whose NQN names the volume, in whatever
-	// state. It asks the kernel only, never the target.
+	// state, also while a connect whose end was not seen is under way. It asks the kernel only, never
+	// the target.
 	Connections(ctx context.Context, id actors.VolumeID) ([]nvme.Connection, error)
 	// Rescan makes the kernel look at the namespace's size again, and returns once it is at least
-	// size bytes. ErrNotFound: not connected. ErrUnavailable: the size stayed smaller.
+	// size bytes. It may make the connection anew for that, where no I/O can be lost by it. ErrNotFound:
+	// not connected. ErrUnavailable: the size stayed smaller.
 	Rescan(ctx context.Context, nqn string, size int64) (nvme.Device, error)
 	// Disconnect returns nil once the kernel has nothing of the subsystem left. It is
 	// ErrPrecondition, and nothing was done, while anything mounts or holds the device.

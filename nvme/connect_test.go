@@ -41,6 +41,22 @@ func bothLayouts(t *testing.T, f func(t *testing.T, m *machine)) {
 	}
 }
 
+func TestDevicesConfig(t *testing.T) {
+	m := newMachine(t)
+	for name, cfg := range map[string]nvme.Config{
+		"no prober":        {},
+		"negative queues":  {Prober: m, Queues: -1},
+		"negative probe":   {Prober: m, ProbeTimeout: -1},
+		"negative device":  {Prober: m, DeviceTimeout: -1},
+		"negative rescan":  {Prober: m, RescanTimeout: -1},
+		"negative looking": {Prober: m, PollInterval: -1},
+	} {
+		if _, err := nvme.NewDevices(cfg); !errors.Is(err, actors.ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", name, err)
+		}
+	}
+}
+
 func TestConnect(t *testing.T) {
 	bothLayouts(t, func(t *testing.T, m *machine) {
 		m.fabrics = func(string) error {

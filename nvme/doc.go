@@ -14,7 +14,8 @@
 //
 // A device is formatted only when two direct reads, apart in time and each with the controller
 // live, show nothing but zeros at its start and its end. A connection is cut only while nothing
-// mounts or holds its device. What cannot be told counts as in use.
+// mounts or holds its device. What cannot be told counts as in use. A connection is reset only for a
+// new size, and only where I/O waits for it and the target would take it back.
 //
 // # Concurrency
 //
@@ -26,5 +27,6 @@
 //
 // The kernel cannot be interrupted while it connects (up to 62 s if the target is frozen), deletes
 // a controller (60 s), or unmounts. Such a call runs in a goroutine of its own, and goes on when the
-// context of its callers ends: they get actors.ErrUnresolved, and a later call joins it.
+// context of its callers ends: they get actors.ErrUnresolved, and a later call joins it. A connect
+// that was left so is a connection: it is listed, and a disconnect waits for it.
 package nvme
