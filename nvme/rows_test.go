@@ -138,12 +138,12 @@ func (r *row) do(want string, steps ...func(context.Context) error) {
 	}
 }
 
-// briefly gives an operation little time, again and again until the kernel was asked. Then all other
-// operations have a minute again.
+// briefly gives an operation little time, and more each time until the kernel was asked. Then all
+// other operations have a minute again.
 func (r *row) briefly(asked <-chan struct{}, step func(context.Context) error) {
 	r.Helper()
-	r.restart(20 * time.Millisecond)
-	for {
+	for timeout := 20 * time.Millisecond; ; timeout *= 2 {
+		r.restart(timeout)
 		r.do("Unavailable", step)
 		select {
 		case <-asked:
