@@ -55,6 +55,9 @@ func TestRowReconnects(t *testing.T) {
 				r.write("sys/class/nvme/nvme0/state", state+"\n")
 				r.wantHealth("Reconnecting")
 				r.do("OK", r.Publish)
+				r.restart(20 * time.Millisecond)
+				r.do("Unavailable", r.Stage) // it waits
+				r.restart(time.Minute)
 				staged := make(chan error)
 				go func() { staged <- r.Stage(t.Context()) }()
 				r.write("sys/class/nvme/nvme0/state", "live\n")
