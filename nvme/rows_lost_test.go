@@ -227,18 +227,20 @@ func TestRowReadHangs(t *testing.T) {
 	for _, multipath := range []bool{false, true} {
 		r := newRow(t, multipath, "ext4")
 		asked, deleted := make(chan struct{}), make(chan struct{})
+		r.onRead = func(int) {
+			close(asked) // a second read would panic
+			<-deleted
+			r.mu.Lock()
+			r.disk.readErr = syscall.EIO
+			r.mu.Unlock()
+		}
 		r.fabrics = func(string) error {
 			r.connected("nvme0", "nvme0n1", num1)
 			r.remove("sys/class/nvme/nvme0/delete_controller")
 			r.trigger("sys/class/nvme/nvme0/delete_controller", func() {
-				r.remove("sys/class/nvme/nvme0")
+				r.lose("nvme0", "nvme0n1")
 				close(deleted)
 			})
-			r.disk.onRead = func(int) {
-				close(asked) // a second read would panic
-				<-deleted
-				r.disk.readErr = syscall.EIO
-			}
 			return nil
 		}
 		r.briefly(asked, r.Stage)

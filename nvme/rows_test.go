@@ -32,7 +32,10 @@ type row struct {
 	*csitest.Kubelet
 	driver *nvme.Devices
 	mm     *nvme.Mounts
-	disk   *disk
+	onRead func(reads int) // of disks that are connected from now on
+
+	// Guarded by machine.mu where a connect may be under way.
+	disk *disk
 }
 
 // rootNQN is of the node's root disk; it has the volume's ID in it, as mischief or misfortune may
@@ -88,7 +91,11 @@ func (r *row) restart(timeout time.Duration) {
 
 // connected is what the kernel shows once it has connected the volume.
 func (r *row) connected(ctrl, name string, num nvme.DevNum) {
-	r.disk = r.namespace(ctrl, name, nqn, num, rowSize)
+	d := r.namespace(ctrl, name, nqn, num, rowSize)
+	r.mu.Lock()
+	d.onRead = r.onRead
+	r.disk = d
+	r.mu.Unlock()
 	if r.multipath {
 		r.write("sys/class/nvme-subsystem/nvme-subsys"+ctrl[len("nvme"):]+"/subsysnqn", nqn+"\n")
 	}
@@ -119,7 +126,9 @@ func (r *row) blkid(found string) {
 
 // holds puts a filesystem on the volume's disk.
 func (r *row) holds(fs string) {
+	r.mu.Lock()
 	(&formatTest{disk: r.disk}).superblock(fs)
+	r.mu.Unlock()
 	r.blkid(fs)
 }
 
