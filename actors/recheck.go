@@ -38,9 +38,10 @@ func (s *Supervisor) keepRechecked(ctx context.Context) {
 		gap := time.NewTimer(recheckGap)
 		select {
 		case <-ctx.Done():
+			gap.Stop()
+			return
 		case <-gap.C:
 		}
-		gap.Stop()
 	}
 }
 
