@@ -51,6 +51,11 @@ func (s State) verdict(mg migration) (ruling, bool) {
 	return ruling{}, false
 }
 
+// ended reports whether KubeVirt has said that a migration is over. It does not take that back.
+func (w word) ended(mg migration) bool {
+	return w.about(mg) && !w.absent && w.m.Verdict != VerdictOpen
+}
+
 // waits reports whether KubeVirt may still say how a migration ended.
 func (s State) waits(mg migration) bool {
 	if !s.rules.Orchestrated {
@@ -203,19 +208,20 @@ func (m *machine) doneJudge(ev Done) {
 }
 
 // hear takes KubeVirt's answer about a migration, and reports whether it is to be asked again: it told by
-// itself meanwhile, and what it answered may be older.
+// itself meanwhile, and what it answered may be older, unless that is the end.
 func (m *machine) hear(mg migration, ev Done) (again bool) {
-	if m.s.word.news && m.s.word.about(mg) && (ev.Err == nil || errors.Is(ev.Err, ErrNotFound)) {
+	end := ev.Err == nil && ev.Migration.Verdict != VerdictOpen && !m.s.word.ended(mg)
+	if m.s.word.news && m.s.word.about(mg) && (ev.Err == nil || errors.Is(ev.Err, ErrNotFound)) && !end {
 		m.s.word.news, m.s.word.asked = false, time.Time{}
 		return true
 	}
 	w := word{m: ev.Migration}
 	w.m.Source, w.m.Target = mg.source.Node, mg.target.Node
 	switch {
-	case errors.Is(ev.Err, ErrNotFound):
+	case errors.Is(ev.Err, ErrNotFound) && !m.s.word.ended(mg):
 		w.absent = true
 	case ev.Err != nil:
-		w = m.s.word // what it said before still counts
+		w = m.s.word // what it said before still counts, an end that is forgotten by now above all
 	}
 	w.asked, w.news = m.now, false
 	m.s.word = w
@@ -228,6 +234,9 @@ func (m *machine) outcome(ev Outcome) {
 	w := word{m: ev.Migration, asked: m.s.word.asked, news: m.s.inflight == inflightJudge || m.s.inflight == inflightAttend}
 	if m.s.known && (!ok || !w.about(mg)) {
 		return // an earlier one, or another volume's
+	}
+	if old := m.s.word; ok && old.ended(mg) && w.m.Verdict == VerdictOpen && w.m.UID == old.m.UID {
+		return // caches lag behind what was read live
 	}
 	m.s.word, m.s.asking = w, backoff{}
 	m.s.look = m.s.look || !m.s.known

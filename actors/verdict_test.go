@@ -428,3 +428,38 @@ func TestAnAnswerThatIsOlderThanTheWordDecidesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestAnEndIsNotTakenBack: KubeVirt forgets its migrations, and its caches are behind what was read live.
+func TestAnEndIsNotTakenBack(t *testing.T) {
+	t.Run("forgotten", func(t *testing.T) {
+		st := migrating(t)
+		st.finish()
+		st.do(Outcome{Migration: said(VerdictFailed)})
+		st.cluster.silence = fmt.Errorf("no migration: %w", ErrNotFound)
+		st.sleep(10 * time.Minute)
+		st.unpublish("node-a", "")
+		st.finish()
+		st.wantTold(Detached, MigrationFailed)
+	})
+	t.Run("an older word", func(t *testing.T) {
+		st := migrating(t)
+		st.finish()
+		st.do(Outcome{Migration: said(VerdictFailed)})
+		st.do(Outcome{Migration: said(VerdictOpen)})
+		st.cluster.silence = errAway
+		st.unpublish("node-a", "")
+		st.finish()
+		st.wantTold(Detached, MigrationFailed)
+	})
+	t.Run("an older word meanwhile", func(t *testing.T) {
+		st := migrating(t)
+		st.finish()
+		st.cluster.migration = said(VerdictFailed)
+		st.unpublish("node-a", "")
+		st.do(Outcome{Migration: said(VerdictOpen)})
+		st.answer()
+		st.cluster.silence = errAway
+		st.finish()
+		st.wantTold(Detached, MigrationFailed)
+	})
+}
