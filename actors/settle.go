@@ -116,7 +116,8 @@ func (m *machine) hold(r request) {
 	st := m.s.settling
 	before := st.row.Ledger
 	l := before.without(r.node)
-	if len(l.Grants) != len(before.Grants) {
+	// Where a take-over is in doubt, the row may be another cluster's still.
+	if len(l.Grants) != len(before.Grants) && before.Cluster == m.s.rules.Cluster {
 		l, told := m.end(before, l)
 		st.toTell = append(append(st.toTell, departures(r, l, before)...), told...)
 		if bounces(before, l, r.lost) {

@@ -315,3 +315,23 @@ func TestFrozenNothingIsRevokedByItself(t *testing.T) {
 		}
 	})
 }
+
+// TestADoubtfulTakeOverWritesNothingForTheOtherCluster: a detach that comes while it is not known whose the
+// row is waits until it is.
+func TestADoubtfulTakeOverWritesNothingForTheOtherCluster(t *testing.T) {
+	st := newForeignStage(t, FencingEpoch, AccessSingle, Grant{"node-x", 9})
+	st.takeOver(true)
+	for len(st.sent) == 0 {
+		st.answer()
+	}
+	st.lose(1) // it landed
+	w := st.unpublish("node-x", "")
+	st.settle()
+	st.wantReply(w, nil)
+	for _, sent := range st.sent {
+		if c := sent.last().Ledger.Cluster; c != testCluster {
+			t.Fatalf("wrote the ledger of cluster %s", c)
+		}
+	}
+	st.wantGranted()
+}
