@@ -256,8 +256,24 @@ func (m *machine) settled(v Volume) {
 			m.tell([]announcing{p})
 		}
 	}
+	m.tellReplaced(stands)
 	m.s.queue = append(m.s.settling.held, m.s.queue...)
 	m.s.settling = nil
 	m.s.known, m.s.readAt = true, m.now
 	m.take(v, false)
+}
+
+// tellReplaced tells the outcome that was pending and that the row which stands has no room for: a grant
+// whose answer was lost began the next migration, and nobody who reads the row will find the earlier one.
+func (m *machine) tellReplaced(stands Volume) {
+	mg, pending := m.s.vol.Ledger.pending()
+	next, migrating := stands.Ledger.migration()
+	if !pending || !migrating || next.target.At <= mg.target.At || stands.Ledger.Cluster != m.s.rules.Cluster {
+		return
+	}
+	r, decided := m.s.verdict(mg)
+	if !decided {
+		r = mg.orderOf(m.s.vol.Ledger)
+	}
+	m.tell([]announcing{mg.announcing(r)})
 }

@@ -463,3 +463,23 @@ func TestAnEndIsNotTakenBack(t *testing.T) {
 		st.wantTold(Detached, MigrationFailed)
 	})
 }
+
+// TestAnOutcomeIsToldWhoseMigrationTheNextOneReplaces: the grant that begins the next one is in doubt, the
+// box refuses to have it taken back, and so it stands.
+func TestAnOutcomeIsToldWhoseMigrationTheNextOneReplaces(t *testing.T) {
+	st := migrating(t)
+	st.cluster.migration = said(VerdictOpen)
+	st.unpublish("node-b", "")
+	st.finish()
+	st.wantTold(Detached)
+	w := st.publish("node-c", AccessShared)
+	for st.s.inflight != inflightGrant {
+		st.answer()
+	}
+	st.lose(1) // it landed
+	st.fail(ErrPrecondition)
+	st.settle()
+	st.wantReply(w, ErrUnresolved)
+	st.wantGranted("node-a", "node-c")
+	st.wantTold(MigrationFailed)
+}
