@@ -41,7 +41,7 @@ func (b *bounds) rules() Rules {
 
 // sayings returns what the question in flight may be answered with, and none where there is no question.
 // What a live read says is true: it sees the VolumeAttachment that was there before whoever waits asked,
-// and KubeVirt does not take back how a migration ended.
+// and KubeVirt does not take back how a migration ended, but forgets it.
 func (w *world) sayings() []saying {
 	switch e := w.flight.effect.(type) {
 	case Confirm:
@@ -67,32 +67,30 @@ func (w *world) verdicts() []saying {
 	case f == nil:
 		return []saying{saysAbsent}
 	case f.final == VerdictSucceeded:
-		return []saying{saysSucceeded}
+		return []saying{saysSucceeded, saysAbsent}
 	case f.final == VerdictFailed:
-		return []saying{saysFailed}
+		return []saying{saysFailed, saysAbsent}
 	}
 	return []saying{saysAbsent, saysOpen, saysRunning, saysSucceeded, saysFailed}
 }
 
 // migrating returns the fate of the migration that the actor knows of, if there is one.
-func (w *world) migrating() *fate {
-	mg, ok := w.s.open()
-	if !ok {
-		mg, ok = w.s.vol.Ledger.pending()
+func (w *world) migrating() *fate { return w.witness.migrating(w.s) }
+
+// decided notes how KubeVirt says from now on that the migration has ended, if it does.
+func (w *world) decided(says saying) {
+	if f := w.migrating(); f != nil && says >= saysSucceeded {
+		f.final = map[saying]Verdict{saysSucceeded: VerdictSucceeded, saysFailed: VerdictFailed}[says]
 	}
-	if !ok {
-		return nil
-	}
-	return w.witness.fate(mg.target.At)
 }
 
 // vanished notes what a live read saw: nobody asks for the node's grant any more.
 func (w *world) vanished(c Confirm) {
 	switch w.flight.says {
 	case saysStale:
-		w.witness.leaving(Unpublish{Node: c.Node})
+		w.witness.vanished(c.Node, "")
 	case saysStaleLost:
-		w.witness.leaving(Unpublish{Node: c.Node, Lost: "gone"})
+		w.witness.vanished(c.Node, "gone")
 	}
 }
 
@@ -149,9 +147,7 @@ func (w *world) heard(says saying) Migration {
 	case saysFailed:
 		m.Verdict = VerdictFailed
 	}
-	if m.Verdict != VerdictOpen {
-		f.final, f.heard = m.Verdict, true
-	}
+	f.hears(m)
 	return m
 }
 
@@ -190,11 +186,9 @@ func legacyRoots(fresh *world) []*world {
 	var all []*world
 	for n := range 3 {
 		w := fresh.clone()
-		w.row = Volume{ID: testVolume, Exists: true, Size: w.row.Size, Port: w.row.Port, Export: true, NQN: NQN(testPrefix, testVolume, 0)}
+		w.row = older(w.row)
 		w.legacy = slices.Clone(playNodes[:n])
-		for _, node := range w.legacy {
-			*w.witness.seat(node) = seat{node: node, nqn: w.row.NQN, told: true, live: true}
-		}
+		w.witness.inherits(&w.disk, w.legacy...)
 		all = append(all, w)
 	}
 	return all

@@ -260,11 +260,6 @@ func (w *world) effect(e Effect) error {
 	case Reply:
 		return w.witness.answered(&w.disk, e, w.now)
 	case Announce:
-		if e.Announcement.Kind == StaleCleared {
-			if err := w.witness.unpublished(&w.disk, Unpublish{Node: e.Announcement.Node}); err != nil {
-				return err
-			}
-		}
 		return w.witness.announced(&w.disk, e.Announcement)
 	case ReadRow, GrantRow, RevokeRow, Run, Confirm, Admit, Judge, Adopt:
 		if w.flight.effect != nil {
@@ -300,7 +295,10 @@ func (w *world) serve() error {
 	case Confirm:
 		w.vanished(e)
 		return nil
-	case Admit, Judge, Adopt:
+	case Judge:
+		w.decided(w.flight.says)
+		return nil
+	case Admit, Adopt:
 		return nil
 	case ReadRow, Reply, Joined, Announce:
 	}

@@ -110,12 +110,21 @@ func (w *witness) unpublished(d *disk, ev Unpublish) error {
 		if ev.Node != s.node && ev.Node != "" {
 			continue
 		}
-		if s.live && d.fences() && !d.behind() {
-			return fmt.Errorf("P6: unpublish of %q answered success, and node %s is connected: %+v", ev.Node, s.node, d.row)
+		if err := s.parted(d); err != nil {
+			return err
 		}
-		s.nqn, s.live = "", false
 		s.off = !w.wants(s.node)
 	}
+	return nil
+}
+
+// parted holds the detach of a node to P6. From then on it stays out, or what it does is not the driver's
+// to answer for: in the next migration the export is open to any host.
+func (s *seat) parted(d *disk) error {
+	if s.live && d.fences() && !d.behind() {
+		return fmt.Errorf("P6: node %s is detached and connected: %+v", s.node, d.row)
+	}
+	s.nqn, s.live = "", false
 	return nil
 }
 
@@ -161,7 +170,11 @@ func (w *witness) announced(d *disk, a Announcement) error {
 		if d.row.Ledger.Granted(a.Node) && !d.behind() {
 			return fmt.Errorf("P5: told %+v, the box shows %+v", a, d.row)
 		}
-	case Conflict, StaleCleared, Adopted, Repaired:
+		return w.seat(a.Node).parted(d)
+	case StaleCleared:
+		d.expire(a.At)
+		return w.unpublished(d, Unpublish{Node: a.Node})
+	case Conflict, Adopted, Repaired:
 	}
 	return nil
 }
@@ -263,6 +276,9 @@ func (w *witness) atRest(d *disk, s State, now time.Time) error {
 	}
 	if at := s.Deadline(); !at.IsZero() && !at.After(now) {
 		return nil // a timer that is late
+	}
+	if s.vol.Ours && s.vol.Ledger.Cluster != testCluster {
+		return nil // what it takes for another cluster's decides nothing; an earlier process's take-over may have landed since
 	}
 	mg, open := s.open()
 	if !open {

@@ -6,7 +6,6 @@ package actors
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -29,6 +28,9 @@ type simBox struct {
 	boots int
 	hash  uint64 // of what has happened, whatever the order of what happened at one instant
 	log   func(string, ...any)
+
+	cluster *simCluster
+	living  func() *simProcess // nil: none is up
 }
 
 // A simVolume is one volume's row, with the witness that watches it.
@@ -44,6 +46,14 @@ type simVolume struct {
 	tickets Waiter
 	timeout int
 	fencing Fencing
+	access  Access
+	salt    uint64 // of its draws
+
+	attachments [3]simAttachment // by playNodes
+	jobs        []*simJob        // oldest first
+	ears        map[Token]*ear   // by the token of the target's grant
+	strange     time.Time        // until then no PersistentVolume of the cluster's names it
+	busy        time.Time        // when something else than a migration occupied its actor last, or it had none
 }
 
 type pastRow struct {
@@ -76,21 +86,22 @@ func (v *simView) gone() bool {
 // draw returns the chances of a volume's next command.
 func (b *simBox) draw(vol *simVolume) *rand.Rand {
 	vol.draws++
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(vol.id))
-	return rand.New(rand.NewPCG(b.seed, h.Sum64()+vol.draws))
+	return rand.New(rand.NewPCG(b.seed, vol.salt+vol.draws))
 }
 
 // note adds to the trace what has happened. b.mu is held.
 func (b *simBox) note(id VolumeID, format string, args ...any) {
-	now := time.Now()
-	h := fnv.New64a()
-	line := fmt.Appendf(nil, "%d %s ", now.UnixNano(), id)
-	line = fmt.Appendf(line, format, args...)
-	_, _ = h.Write(line)
-	b.hash += h.Sum64()
+	now := time.Now().UnixNano()
+	h := simTrace(14695981039346656037)
+	h.num(uint64(now)) //nolint:gosec // it is only mixed in
+	h.text(string(id))
+	h.text(format)
+	for _, arg := range args {
+		h.add(arg)
+	}
+	b.hash += uint64(h)
 	if b.log != nil {
-		b.log("%s", line)
+		b.log("%d %s %s", now, id, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -188,11 +199,17 @@ func (v *simView) Write(_ context.Context, w Write) error {
 		e = RevokeRow{Write: w}
 	}
 	b.note(vol.id, "sent %v %v", w.Revoke, w.last().Ledger)
+	if b.cluster.asked {
+		b.must(vol, vol.keeps(w, time.Now()))
+		b.must(vol, vol.timely(w, time.Now()))
+	}
 	b.must(vol, vol.witness.sent(&vol.disk, e, time.Now()))
 	if b.unsent(r) {
+		vol.busy = time.Now()
 		return b.unlocked(func() error { v.pause(took(r)); return ErrUnavailable })
 	}
 	if !b.calm && r.IntN(40) == 0 || !vol.row.Exists {
+		vol.busy = time.Now()
 		exists := vol.row.Exists
 		return b.unlocked(func() error {
 			v.pause(took(r))
@@ -294,6 +311,7 @@ func (b *simBox) land(vol *simVolume, row Row) {
 	b.note(vol.id, "shows %s", vol.row.Ledger)
 	vol.past = append(vol.past, pastRow{time.Now(), before})
 	b.must(vol, vol.witness.landed(&vol.disk, before, false))
+	b.cluster.parted(vol, before.Ledger)
 	vol.expire(time.Now())
 	b.must(vol, vol.witness.holds(&vol.disk))
 }
@@ -313,8 +331,8 @@ func (b *simBox) reboot(forgets, away time.Duration) {
 		}
 		before := vol.row
 		for i := len(vol.past) - 1; i >= 0 && vol.row.Exists && now.Sub(vol.past[i].until) < forgets; i-- {
-			if !vol.past[i].row.Exists {
-				break // a disk that was added stays
+			if was := vol.past[i].row; !was.Exists || !was.Ours || was.Ledger.Cluster != testCluster {
+				break // a disk that was added stays, and so does an adoption
 			}
 			vol.row = vol.past[i].row
 		}
@@ -324,6 +342,7 @@ func (b *simBox) reboot(forgets, away time.Duration) {
 		}
 		b.note(id, "comes back with %s", vol.row.Ledger)
 		b.must(vol, vol.witness.landed(&vol.disk, before, true))
+		b.cluster.parted(vol, before.Ledger)
 	}
 }
 
@@ -343,6 +362,10 @@ func (b *simBox) crashed(v *simView) {
 		vol.expire(time.Now())
 		vol.witness.crashed(&vol.disk)
 		vol.sent, vol.state = 0, nil
+		vol.deafened()
+		for i := range vol.attachments {
+			vol.attachments[i].seen = false
+		}
 		b.note(id, "its driver is gone")
 	}
 }
@@ -367,10 +390,8 @@ func (v *simView) operate(id VolumeID, kind OpKind) (Volume, error) {
 	if !alive || b.boots != boot || !b.calm && r.IntN(8) == 0 {
 		return Volume{}, ErrUnresolved
 	}
-	fresh := created(vol.fencing)
-	fresh.ID, fresh.NQN, fresh.Ledger.Timeout = id, NQN(testPrefix, id, 0), vol.timeout
 	before := vol.row
-	vol.operate(kind, fresh)
+	vol.operate(kind, vol.created())
 	vol.past = nil
 	b.must(vol, vol.witness.landed(&vol.disk, before, false))
 	row := vol.row

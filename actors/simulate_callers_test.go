@@ -22,8 +22,7 @@ type simCaller struct {
 func newCaller(s *simulation, id VolumeID, volume, lane int, end time.Time) *simCaller {
 	c := &simCaller{s: s, id: id, end: end}
 	// The access mode is the volume's, but for a caller who is mistaken now and then.
-	c.rnd = rand.New(rand.NewPCG(s.seed, uint64(1000+10*volume))) //nolint:gosec // an index
-	c.access = []Access{AccessShared, AccessShared, AccessSingle, AccessReader}[c.rnd.IntN(4)]
+	c.access = s.box.vols[id].access
 	c.rnd = rand.New(rand.NewPCG(s.seed, uint64(1000+10*volume+1+lane))) //nolint:gosec // an index
 	return c
 }
@@ -41,19 +40,17 @@ func (c *simCaller) run() {
 			}
 			c.attach(node, access)
 		case k < 17:
-			c.detach(node)
+			_ = c.detach(node) // somebody will again
 		case k < 18:
 			c.operate(OpExpand)
 		case k < 19:
 			c.operate(OpDelete)
 			c.operate(OpCreate)
 		default:
-			c.detach("")
+			_ = c.detach("")
 		}
 	}
-	for _, node := range playNodes {
-		c.detach(node)
-	}
+	c.finish()
 }
 
 // sleep waits for an odd time, so that no two callers act at one instant.
@@ -61,42 +58,96 @@ func (c *simCaller) sleep(most time.Duration) {
 	time.Sleep(time.Duration(c.rnd.Int64N(int64(most))) + 1)
 }
 
-// repeat does as a sidecar does: again after a while, until the answer is final.
-func (c *simCaller) repeat(try func() error) {
+// repeat does as a sidecar does: again after a while, until the answer is final. It reports whether it was.
+func (c *simCaller) repeat(try func() error) (over bool, err error) {
 	for backoff := 500 * time.Millisecond; ; backoff = min(2*backoff, 20*time.Second) {
-		err := try()
-		if final(err) || c.s.t.Failed() || time.Now().Before(c.end) && c.rnd.IntN(6) == 0 {
-			return // or somebody wants something else meanwhile
+		if err = try(); final(err) || c.s.t.Failed() {
+			return true, err
+		}
+		if time.Now().Before(c.end) && c.rnd.IntN(6) == 0 {
+			return false, err // somebody wants something else meanwhile
 		}
 		c.sleep(backoff)
 	}
 }
 
 func (c *simCaller) attach(node NodeID, access Access) {
-	c.repeat(func() error {
-		if c.s.nodes.Lost(context.Background(), c.id, node) != "" {
+	c.cluster(func(vol *simVolume) { c.s.cluster.want(vol, node) })
+	_, err := c.repeat(func() error {
+		if c.s.cluster.Lost(context.Background(), c.id, node) != "" && !c.s.cluster.asked {
 			return ErrPrecondition
 		}
 		return c.ask(Publish{Node: node, Access: access}, func(ctx context.Context, sup *Supervisor) (Volume, error) {
 			return sup.Publish(ctx, c.id, node, access, PolicyAuto)
 		})
 	})
+	if err == nil || !c.s.cluster.asked {
+		return
+	}
+	switch c.rnd.IntN(4) { // the pod is given up, or not
+	case 0:
+	case 1:
+		c.cluster(func(vol *simVolume) { c.s.cluster.drop(vol, node, 0) })
+	default:
+		_ = c.detach(node) // or not even that
+	}
 }
 
-func (c *simCaller) detach(node NodeID) {
-	c.repeat(func() error {
-		lost := ""
-		if node != "" {
-			lost = c.s.nodes.Lost(context.Background(), c.id, node)
-		}
-		return c.ask(Unpublish{Node: node, Lost: lost}, func(ctx context.Context, sup *Supervisor) (Volume, error) {
+func (c *simCaller) detach(node NodeID) error {
+	forced := c.rnd.IntN(8) == 0
+	if node != "" {
+		c.cluster(func(vol *simVolume) { c.s.cluster.leave(vol, node, forced) })
+	}
+	over, err := c.repeat(func() error {
+		return c.ask(Unpublish{Node: node}, func(ctx context.Context, sup *Supervisor) (Volume, error) {
 			return Volume{}, sup.Unpublish(ctx, c.id, node)
 		})
 	})
+	if node != "" && (over && err == nil || c.rnd.IntN(3) == 0) {
+		c.cluster(func(vol *simVolume) {
+			if vol.attachment(node).leaving {
+				c.s.cluster.drop(vol, node, 0)
+			}
+		})
+	}
+	return err
+}
+
+// finish ends what the volume is used for. One node may keep it, where there is somebody who wants that,
+// and of another nobody may tell the driver that it does not want it any more.
+func (c *simCaller) finish() {
+	end := rand.New(rand.NewPCG(c.s.seed, c.s.box.vols[c.id].salt)) // of both callers
+	keep, silent := NodeID(""), NodeID("")
+	if c.s.cluster.asked && end.IntN(3) == 0 {
+		keep = playNodes[end.IntN(len(playNodes))]
+	}
+	if c.s.cluster.asked && end.IntN(3) == 0 {
+		silent = playNodes[end.IntN(len(playNodes))]
+	}
+	for _, node := range playNodes {
+		switch node {
+		case keep:
+		case silent:
+			c.cluster(func(vol *simVolume) { c.s.cluster.drop(vol, node, 20*time.Second) })
+		default:
+			for tries := 0; c.detach(node) != nil && tries < 3; tries++ { // the box may still be refusing
+				c.sleep(9 * time.Second)
+			}
+		}
+	}
+	if keep != "" {
+		c.attach(keep, c.access)
+	}
+}
+
+func (c *simCaller) cluster(do func(*simVolume)) {
+	c.s.box.mu.Lock()
+	defer c.s.box.mu.Unlock()
+	do(c.s.box.vols[c.id])
 }
 
 func (c *simCaller) operate(kind OpKind) {
-	c.repeat(func() error {
+	_, _ = c.repeat(func() error {
 		return c.ask(Exclusive{Op: Operation{Kind: kind}}, func(ctx context.Context, sup *Supervisor) (Volume, error) {
 			view, ok := sup.cfg.Box.(*simView)
 			if !ok {
@@ -124,16 +175,21 @@ func (c *simCaller) ask(ev Event, call func(context.Context, *Supervisor) (Volum
 	vol := b.vols[c.id]
 	vol.tickets++
 	w := vol.tickets
+	if un, ok := ev.(Unpublish); ok {
+		un.Lost = c.s.cluster.whyLost(vol, un.Node)
+		ev = un
+	}
 	ev = withWaiter(ev, w)
 	vol.witness.ask(ev)
-	b.note(c.id, "is asked to %s", asked(ev))
+	vol.lets(ev)
+	b.note(c.id, "is asked to %v", asking{ev: ev})
 	b.mu.Unlock()
 
 	v, err := call(ctx, p.sup)
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.note(c.id, "answers %s: %v", asked(ev), err == nil)
+	b.note(c.id, "answers %v: %v", asking{ev: ev}, err == nil)
 	if p.view.gone() {
 		return ErrUnavailable // the connection broke
 	}
@@ -142,6 +198,9 @@ func (c *simCaller) ask(ev Event, call func(context.Context, *Supervisor) (Volum
 		return err
 	}
 	b.must(vol, vol.witness.answered(&vol.disk, Reply{Waiter: w, Volume: v, Err: err}, time.Now()))
+	if pub, ok := ev.(Publish); ok && err == nil {
+		vol.attachment(pub.Node).published(v.NQN)
+	}
 	b.must(vol, vol.witness.holds(&vol.disk))
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -29,8 +30,17 @@ var simulated struct{ schedules, commands, violations atomic.Int64 }
 // volumes on one box, callers that repeat what fails as csi-attacher does. The seed decides how long
 // each command takes, which answers are lost and what lands late, when the box reboots and what it
 // forgets, when a process is killed or stopped and the next one starts, which nodes are lost, and who
-// migrates where. Each moment is held to the promises P1 to P6; at the end everything is answered and
-// at rest.
+// migrates where.
+//
+// Three of four schedules have a cluster. Its VolumeAttachments appear, are deleted, lose their finalizers
+// and come back out of a backup, and caches lag behind; KubeVirt says how a migration stands before, after
+// or never, and forgets; all of it is unreachable for a while, or revokes are frozen; a person releases what
+// waits for one; and some volumes are the older driver's, or another cluster's.
+//
+// Each moment is held to the promises P1 to P7; at the end everything is answered and at rest, no outcome is
+// owed and nothing is left over.
+//
+// Out of bounds: a box that forgets an adoption.
 func TestSimulation(t *testing.T) {
 	if *simSeed >= 0 {
 		simulate(t, uint64(*simSeed), t.Logf)
@@ -69,11 +79,12 @@ func TestASeedIsOneSchedule(t *testing.T) {
 
 // A simulation is one schedule under way.
 type simulation struct {
-	t     *testing.T
-	seed  uint64
-	box   *simBox
-	nodes *simHosts
-	rnd   *rand.Rand // of what befalls the driver and the box
+	t    *testing.T
+	seed uint64
+	box  *simBox
+	rnd  *rand.Rand // of what befalls the driver, the box and the cluster
+
+	cluster *simCluster
 
 	mu   sync.Mutex
 	proc *simProcess // nil: none is up
@@ -83,9 +94,13 @@ type simulation struct {
 type simProcess struct {
 	sup    *Supervisor
 	view   *simView
+	asks   *simOrchestrator
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
+
+// filled reports whether its caches are.
+func (p *simProcess) filled() bool { return !time.Now().Before(p.asks.filled) }
 
 // simulate plays a schedule and returns the hash of its trace.
 func simulate(t *testing.T, seed uint64, log func(string, ...any)) (hash uint64) {
@@ -109,17 +124,66 @@ func simulate(t *testing.T, seed uint64, log func(string, ...any)) (hash uint64)
 }
 
 func newSimulation(t *testing.T, seed uint64, log func(string, ...any)) *simulation {
-	s := &simulation{t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), nodes: &simHosts{lost: map[NodeID]string{}}}
-	s.box = &simBox{seed: seed, fail: func(err error) { t.Error(err) }, vols: map[VolumeID]*simVolume{}, log: log}
+	s := &simulation{t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 1))}
+	s.box = &simBox{seed: seed, fail: func(err error) { t.Error(err) }, vols: map[VolumeID]*simVolume{}, log: log, living: s.process}
+	s.cluster = &simCluster{
+		box: s.box, lost: map[NodeID]string{},
+		asked: seed%4 != 0, kubevirt: s.rnd.IntN(5) > 0, limit: []int{3, 3, 1, -1}[s.rnd.IntN(4)],
+	}
+	s.box.cluster = s.cluster
 	for i := range 8 + s.rnd.IntN(3) {
-		id := VolumeID(fmt.Sprintf("pvc-0b5e1d4e-3b1c-4f0e-9a57-%012x", i))
-		fencing := []Fencing{FencingEpoch, FencingHost, FencingNone}[s.rnd.IntN(3)]
-		vol := &simVolume{id: id, witness: newWitness(playNodes...), fencing: fencing, timeout: 30 + s.rnd.IntN(60)}
-		vol.row = created(fencing)
-		vol.row.ID, vol.row.NQN, vol.row.Ledger.Timeout = id, NQN(testPrefix, id, 0), vol.timeout
-		s.box.vols[id], s.box.ids = vol, append(s.box.ids, id)
+		vol := s.newVolume(i)
+		s.box.vols[vol.id], s.box.ids = vol, append(s.box.ids, vol.id)
 	}
 	return s
+}
+
+// newVolume makes a volume of this driver's, or, where there is somebody to ask, one that another driver
+// or another cluster has left.
+func (s *simulation) newVolume(i int) *simVolume {
+	r := s.rnd
+	id := VolumeID(fmt.Sprintf("pvc-0b5e1d4e-3b1c-4f0e-9a57-%012x", i))
+	vol := &simVolume{id: id, witness: newWitness(playNodes...), timeout: 30 + r.IntN(60)}
+	vol.fencing = []Fencing{FencingEpoch, FencingHost, FencingNone}[r.IntN(3)]
+	vol.access = []Access{AccessShared, AccessShared, AccessSingle, AccessReader}[r.IntN(4)]
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id))
+	vol.salt, vol.orchestrated = h.Sum64(), s.cluster.asked
+	vol.row = vol.created()
+	if !s.cluster.asked || r.IntN(5) > 0 {
+		return vol
+	}
+	nodes := playNodes[:r.IntN(map[Access]int{AccessSingle: 2, AccessShared: 3, AccessReader: 4}[vol.access])]
+	if r.IntN(3) == 0 {
+		if nodes = nodes[:min(len(nodes), 1)]; vol.fencing == FencingHost {
+			nodes = nil // under their names in that cluster nobody is let in by this one
+		}
+		vol.row.Ledger.Cluster, vol.row.Ledger.Epoch = foreignCluster, TokenAt(time.Now().Add(-time.Hour))
+		vol.row.NQN, vol.row.Export = NQN(testPrefix, id, vol.row.Ledger.Epoch), len(nodes) > 0 || vol.fencing == FencingNone
+		for _, n := range nodes {
+			vol.row.Ledger.Access = vol.access
+			vol.row.Ledger.Grants = []Grant{{Node: n, At: vol.row.Ledger.Epoch}}
+		}
+	} else {
+		vol.row = older(vol.row)
+		if r.IntN(3) == 0 {
+			vol.strange = time.Now().Add(time.Duration(r.Int64N(int64(20 * time.Second))))
+		}
+	}
+	vol.witness.inherits(&vol.disk, nodes...)
+	for k, n := range nodes {
+		a := vol.attachment(n)
+		a.simObject = simObject{wanted: true, attached: true, since: time.Now().Add(time.Duration(k-10) * time.Second), nqn: vol.row.NQN}
+		a.uses = true
+	}
+	return vol
+}
+
+// created returns the volume's row as this driver makes it.
+func (vol *simVolume) created() Volume {
+	row := created(vol.fencing)
+	row.ID, row.NQN, row.Ledger.Timeout = vol.id, NQN(testPrefix, vol.id, 0), vol.timeout
+	return row
 }
 
 // run plays the schedule: trouble first, then a calm in which everything must come to rest.
@@ -140,9 +204,14 @@ func (s *simulation) run() {
 	}
 	s.box.mu.Lock()
 	s.box.calm = true
+	s.cluster.away, s.cluster.unmapped, s.cluster.frozen, s.cluster.lag = time.Time{}, time.Time{}, false, 0
 	s.box.mu.Unlock()
 	callers.Wait()
-	time.Sleep(4*time.Minute + 11) // a migration's time, settlements, backoffs
+	for range 2 { // a migration's time, settlements, backoffs
+		time.Sleep(75*time.Second + 3)
+		s.care()
+	}
+	time.Sleep(90*time.Second + 11)
 	s.atRest()
 	s.wantPeace()
 	s.stop()
@@ -152,22 +221,20 @@ func (s *simulation) run() {
 // start starts a driver process on the box.
 func (s *simulation) start() {
 	p := &simProcess{view: &simView{box: s.box, died: make(chan struct{})}, ended: make(chan struct{})}
-	sup, err := New(Config{
-		Box: p.view, Nodes: s.nodes, Cluster: testCluster, CommandTimeout: testRules.CommandTimeout,
+	fills := time.Duration(s.rnd.Int64N(int64(8 * time.Second)))
+	p.asks = &simOrchestrator{simCluster: s.cluster, view: p.view, filled: time.Now().Add(fills)}
+	cfg := Config{
+		Box: p.view, Nodes: s.cluster, Cluster: testCluster, CommandTimeout: testRules.CommandTimeout,
 		Quiet: testRules.CommandTimeout, Linger: 24 * time.Hour, Announcer: simAnnouncer{p.view},
-	})
+	}
+	if s.cluster.asked {
+		cfg.Orchestrator, cfg.StaleLimit, cfg.Frozen = p.asks, s.cluster.limit, s.cluster.freeze
+	}
+	sup, err := New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	sup.step = func(st State, now time.Time, ev Event) (State, []Effect) {
-		next, effects := Step(st, now, ev)
-		s.box.mu.Lock()
-		defer s.box.mu.Unlock()
-		if !p.view.gone() {
-			s.box.vols[st.id].state = &next
-		}
-		return next, effects
-	}
+	sup.step = func(st State, now time.Time, ev Event) (State, []Effect) { return s.step(p, st, now, ev) }
 	ctx, cancel := context.WithCancel(context.Background())
 	p.sup, p.cancel = sup, cancel
 	go func() {
@@ -177,8 +244,38 @@ func (s *simulation) start() {
 		}
 	}()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.proc = p
+	s.mu.Unlock()
+	s.box.mu.Lock()
+	for _, vol := range s.box.vols {
+		vol.busy = time.Now().Add(cfg.Quiet)
+	}
+	s.box.mu.Unlock()
+	if s.cluster.asked {
+		time.AfterFunc(fills+5*time.Millisecond, func() {
+			s.cluster.tellAll()
+			p.sup.Recheck()
+		})
+	}
+}
+
+// step is Step, with somebody who watches what actors hear.
+func (s *simulation) step(p *simProcess, st State, now time.Time, ev Event) (State, []Effect) {
+	vol := s.box.vols[st.id]
+	next, effects := Step(st, now, ev)
+	s.box.mu.Lock()
+	defer s.box.mu.Unlock()
+	if p.view.gone() {
+		return next, effects
+	}
+	if s.cluster.asked {
+		s.cluster.hears(vol, st, ev)
+		if next.settling != nil || len(next.queue) > 0 || len(st.queue) > 0 {
+			vol.busy = later(vol.busy, now)
+		}
+	}
+	vol.state = &next
+	return next, effects
 }
 
 func (s *simulation) process() *simProcess {
@@ -212,37 +309,6 @@ func (s *simulation) leave() *simProcess {
 	return p
 }
 
-// befall does something to the driver, the box or a node.
-func (s *simulation) befall() {
-	r := s.rnd
-	pause := time.Duration(r.Int64N(int64(3*time.Second))) + 1
-	node := playNodes[r.IntN(len(playNodes))]
-	switch r.IntN(8) {
-	case 0, 1:
-		s.crash()
-		time.Sleep(pause)
-		s.start()
-	case 2:
-		s.stop()
-		time.Sleep(pause)
-		s.start()
-	case 3:
-		s.box.reboot(time.Duration(r.Int64N(int64(5*time.Second))), pause)
-		time.Sleep(pause + pause/3)
-		s.process().sup.Reconcile()
-	case 4:
-		s.box.mu.Lock()
-		s.box.away = time.Now().Add(pause * 5)
-		s.box.mu.Unlock()
-	case 5:
-		s.nodes.set(node, "node is gone")
-	case 6:
-		s.nodes.set(node, "")
-	case 7:
-		s.process().sup.Reconcile()
-	}
-}
-
 // atRest holds every volume to what must be true of it now.
 func (s *simulation) atRest() {
 	synctest.Wait() // what this instant brings about is over
@@ -266,6 +332,9 @@ func (s *simulation) wantPeace() {
 	}
 	s.box.mu.Lock()
 	defer s.box.mu.Unlock()
+	if s.cluster.asked {
+		s.wantTidy()
+	}
 	for _, id := range s.box.ids {
 		for _, a := range s.box.vols[id].witness.asked {
 			if !a.gone {
@@ -287,32 +356,13 @@ func (a simAnnouncer) Announce(an Announcement) {
 	}
 	vol := b.vols[an.Volume]
 	b.note(vol.id, "tells %v %s%s %s", an.Kind, an.Node, an.Source, an.Target)
-	b.must(vol, vol.witness.announced(&vol.disk, an))
-}
-
-// simHosts are the nodes, some of which are lost.
-type simHosts struct {
-	mu   sync.Mutex
-	lost map[NodeID]string
-}
-
-func (n *simHosts) set(node NodeID, why string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.lost[node] = why
-}
-
-func (n *simHosts) Check(_ context.Context, _ VolumeID, node NodeID) (string, error) {
-	if n.Lost(context.Background(), "", node) != "" {
-		return "", fmt.Errorf("node %s is out of service: %w", node, ErrPrecondition)
+	if b.cluster.asked {
+		b.must(vol, vol.fair(an, time.Now()))
+		if an.Kind == Attached {
+			vol.attaches(an.Node)
+		}
 	}
-	return "", nil
-}
-
-func (n *simHosts) Lost(_ context.Context, _ VolumeID, node NodeID) string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.lost[node]
+	b.must(vol, vol.witness.announced(&vol.disk, an))
 }
 
 // final reports whether csi-attacher would not repeat a request that failed so.

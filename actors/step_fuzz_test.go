@@ -81,12 +81,10 @@ func newPlay(t testing.TB, rules Rules, fencing Fencing, prefix string) *play {
 		case Reply:
 			p.must(p.witness.answered(&p.disk, e, p.now))
 		case Announce:
-			p.must(p.witness.announced(&p.disk, e.Announcement))
 			if e.Announcement.Kind == StaleCleared {
-				un := Unpublish{Node: e.Announcement.Node, Lost: p.cluster.wasLost}
-				p.witness.leaving(un)
-				p.must(p.witness.unpublished(&p.disk, un))
+				p.witness.vanished(e.Announcement.Node, p.cluster.wasLost)
 			}
+			p.must(p.witness.announced(&p.disk, e.Announcement))
 		case Confirm:
 			p.witness.seat(e.Node).told = false // whoever asked for it is gone, or nobody can tell
 		case Admit:

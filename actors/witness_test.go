@@ -93,6 +93,8 @@ type asking struct {
 	gone   bool // the caller's patience is over; the operation goes on
 }
 
+func (a asking) String() string { return asked(a.ev) }
+
 // A seat is a node as its kubelet and the box's target see it. It tries to stay connected until it
 // confirmed its detach, a lost one for good.
 type seat struct {
@@ -338,6 +340,12 @@ func (l Ledger) carries(token Token) bool {
 	return strings.HasSuffix(l.Told, "."+token.String()) && !strings.HasPrefix(l.Told, pendingKind)
 }
 
+// beyond reports whether a ledger shows a later migration, which has no room for what was pending.
+func (l Ledger) beyond(token Token) bool {
+	mg, ok := l.migration()
+	return ok && mg.target.At > token
+}
+
 // crashed notes that the process is gone, with everybody who waited; what it had sent is among the
 // disk's lost rows.
 func (w *witness) crashed(d *disk) {
@@ -347,7 +355,8 @@ func (w *witness) crashed(d *disk) {
 		f.heard = false
 		f.ruled = d.row.Ledger.carries(f.token) ||
 			slices.ContainsFunc(d.lost, func(l lostRow) bool { return l.row.Ledger.carries(f.token) })
-		if f.outcomes == 0 && f.ruled {
+		if f.outcomes == 0 && (f.ruled || d.row.Ledger.beyond(f.token) ||
+			slices.ContainsFunc(d.lost, func(l lostRow) bool { return l.row.Ledger.beyond(f.token) })) {
 			f.unsure = true
 		}
 	}

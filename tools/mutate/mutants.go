@@ -51,6 +51,10 @@ var mutants = []mutant{
 
 	{"rule by detach order though KubeVirt has decided", "migration.go", "r, decided := m.s.verdict(mg)\n\tif !decided && (", "r, decided := m.s.verdict(mg)\n\tdecided = false\n\tif !decided && ("},
 	{"believe an answer that is older than KubeVirt's word", "verdict.go", "if m.s.word.news && m.s.word.about(mg)", "if m.s.word.news && m.s.look && m.s.word.about(mg)"},
+	{"let KubeVirt take an end back", "verdict.go", "&& !m.s.word.ended(mg):", "&& !(m.s.look && m.s.word.ended(mg)):"},
+	{"let a cache take an end back", "verdict.go", "old.ended(mg) && w.m.Verdict == VerdictOpen", "old.ended(mg) && w.m.Verdict == VerdictOpen && m.s.look"},
+	{"ask again although it has ended", "verdict.go", "errors.Is(ev.Err, ErrNotFound)) && !end {", "errors.Is(ev.Err, ErrNotFound)) && (!end || !m.s.look) {"},
+	{"forget an outcome that the next migration replaces", "settle.go", "	m.tellReplaced(stands)\n", ""},
 	{"never settle a pending outcome", "verdict.go", "return mg, false, ok && s.ours() == nil", "return mg, false, ok && s.ours() != nil"},
 	{"let the ledger's deadline stand beside KubeVirt's", "verdict.go", "limit = s.word.m.Limit", "limit = min(limit, s.word.m.Limit)"},
 	{"let time run before KubeVirt has begun", "verdict.go", "if s.word.m.Started.IsZero() {", "if s.word.m.Started.IsZero() && s.look {"},
@@ -59,6 +63,7 @@ var mutants = []mutant{
 	{"clear a grant that is wanted", "stale.go", "if ev.Err != nil {", "if ev.Err != nil && m.s.look {"},
 	{"forget the other node on stale clean-up", "stale.go", "node: m.s.confirming, lost", "node: m.s.confirming[:0], lost"},
 
+	{"write another cluster's ledger", "settle.go", " && before.Cluster == m.s.rules.Cluster {", " {"},
 	{"act on a suspicion without asking", "stale.go", "m.start(inflightConfirm, Confirm{Node: m.s.confirming})", "m.doneConfirm(Done{})"},
 	{"let a second node in without admission", "admit.go", "if r.admitted == holder {", "if r.admitted != holder {"},
 	{"let a second node in that was refused", "admit.go", "if err == nil {", "if err == nil || errors.Is(err, ErrPrecondition) {"},
