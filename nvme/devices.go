@@ -105,18 +105,26 @@ func (d *Devices) Connections(ctx context.Context, id actors.VolumeID) ([]Connec
 		if len(sub.controllers) == 0 && len(sub.devices) == 0 {
 			continue // the kernel keeps an empty subsystem for a while
 		}
-		c := Connection{NQN: nqn, State: sub.state(), Ambiguous: len(sub.devices) > 1}
-		if len(sub.controllers) > 0 {
-			c.Host = sub.controllers[0].host
-		}
-		if len(sub.devices) > 0 {
-			c.Device = sub.devices[0]
+		c := connection(nqn, sub)
+		if c.Device.Path != "" {
 			c.Device.Path = filepath.Join(d.cfg.Dev, c.Device.Path)
 		}
 		conns = append(conns, c)
 	}
 	slices.SortFunc(conns, func(a, b Connection) int { return strings.Compare(a.NQN, b.NQN) })
 	return conns, nil
+}
+
+// connection sums up a subsystem. Its device's path is the bare name.
+func connection(nqn string, sub subsystem) Connection {
+	c := Connection{NQN: nqn, State: sub.state(), Ambiguous: len(sub.devices) > 1}
+	if len(sub.controllers) > 0 {
+		c.Host = sub.controllers[0].host
+	}
+	if len(sub.devices) > 0 {
+		c.Device = sub.devices[0]
+	}
+	return c
 }
 
 // Live returns how many live controllers this node has under a host NQN, of all volumes. It reads

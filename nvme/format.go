@@ -63,6 +63,11 @@ func (m *Mounts) mount(ctx context.Context, dev Device, path string, f Filesyste
 	default:
 		return fmt.Errorf("device %s holds %s and not %s, it is left alone; if the data is not needed, wipe the device by hand: %w", dev.Path, found, f.Type, actors.ErrPrecondition)
 	}
+	return m.attach(ctx, dev, path, f)
+}
+
+// attach mounts what a device holds, and checks that it is that device which is mounted.
+func (m *Mounts) attach(ctx context.Context, dev Device, path string, f Filesystem) error {
 	if err := begun(ctx); err != nil {
 		return err
 	}
@@ -70,7 +75,7 @@ func (m *Mounts) mount(ctx context.Context, dev Device, path string, f Filesyste
 	if f.ReadOnly && !slices.Contains(options, "ro") {
 		options = append(options, "ro")
 	}
-	err = m.calls.do(ctx, "mount "+path, func() error { return m.cfg.Mounter.Mount(dev.Path, path, f.Type, options) })
+	err := m.calls.do(ctx, "mount "+path, func() error { return m.cfg.Mounter.Mount(dev.Path, path, f.Type, options) })
 	if errors.Is(err, actors.ErrUnresolved) {
 		return err
 	}

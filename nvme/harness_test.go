@@ -58,8 +58,9 @@ type machine struct {
 	blocks    map[string]nvme.DevNum // device nodes by path
 	disks     map[nvme.DevNum]*disk
 	claimErr  error
-	misnumber bool     // mknod makes another device
-	asked     []string // options that were written to the fabrics device
+	statErr   map[string]error // of paths
+	misnumber bool             // mknod makes another device
+	asked     []string         // options that were written to the fabrics device
 	fabrics   func(options string) error
 	dialErr   error
 	admits    error // why the target refuses this host
@@ -279,6 +280,9 @@ func (m *machine) Stat(path string, follow bool) (fs.FileMode, nvme.DevNum, erro
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	info, err := os.Lstat(path)
+	if err == nil {
+		err = m.statErr[path]
+	}
 	if err != nil {
 		return 0, nvme.DevNum{}, err
 	}

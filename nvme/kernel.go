@@ -32,6 +32,10 @@ type mountPoint struct {
 	path     string
 	num      DevNum // of the mounted filesystem's device
 	readOnly bool   // the mount, or the filesystem
+	fstype   string
+	source   string // the device's path when it was mounted
+	own      string // options of the mount
+	super    string // options of the filesystem
 }
 
 func hasOption(options, want string) bool {

@@ -131,6 +131,10 @@ func readMounts(path string) (mounts []mountPoint, err error) {
 			path:     m.Mountpoint,
 			num:      DevNum{Major: uint32(m.Major), Minor: uint32(m.Minor)},
 			readOnly: hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro"),
+			fstype:   m.FSType,
+			source:   m.Source,
+			own:      m.Options,
+			super:    m.VFSOptions,
 		})
 	}
 	return mounts, nil

@@ -88,13 +88,19 @@ func (m *Mounts) Inspect(ctx context.Context, path string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	mode, num, err := m.cfg.Kernel.Stat(resolved, false)
+	return m.entry(path, resolved, mounted)
+}
+
+// entry returns what is at a path, at which the given mounts are, the topmost last. It waits for no device:
+// the root of what is mounted is in memory.
+func (m *Mounts) entry(path, resolved string, mounted []mountPoint) (Entry, error) {
+	mode, num, statErr := m.cfg.Kernel.Stat(resolved, false)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(statErr, fs.ErrNotExist):
 		return Entry{}, nil
-	case err != nil && len(mounted) == 0:
-		return Entry{}, fmt.Errorf("look at %s: %w: %w", path, err, actors.ErrUnavailable)
-	case err != nil:
+	case statErr != nil && len(mounted) == 0:
+		return Entry{}, fmt.Errorf("look at %s: %w: %w", path, statErr, actors.ErrUnavailable)
+	case statErr != nil:
 		mode = fs.ModeDir // mounted, and too broken to say more
 	}
 	var e Entry
@@ -111,6 +117,7 @@ func (m *Mounts) Inspect(ctx context.Context, path string) (Entry, error) {
 		e.Mounted = true
 		if e.Kind != KindBlock { // a bind mount of a device node is of devtmpfs
 			e.Num, e.ReadOnly = top.num, top.readOnly
+			e.Failed = m.failure(top, statErr)
 		}
 	}
 	e.Stale = e.Num.Major != 0 && !m.sys.present(e.Num)

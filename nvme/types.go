@@ -81,6 +81,10 @@ type Entry struct {
 	ReadOnly bool
 	// Stale says that the device of Num is not there any more.
 	Stale bool
+	// Failed says why the filesystem that is mounted is not sound, in words that go on after "the
+	// filesystem", as far as the kernel tells without being read from or written to. Empty: it tells of
+	// nothing.
+	Failed string
 }
 
 // A Kind is a kind of file.
