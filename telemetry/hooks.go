@@ -20,6 +20,7 @@ var (
 	migrationResults = []string{success, "failed", "timeout"}
 	joinable         = []string{"publish", "unpublish", "create", "delete", "expand", "snapshot"}
 	mountOperations  = []string{"mount", "unmount"}
+	volumeConditions = []string{"healthy", "waiting", "lost", "stale", "failed", "shrunk", "unstaged", "unknown"}
 	dropCauses       = []string{"queue_full", "no_claim", "rejected", "unavailable", "repeated"}
 	inheritedResults = []string{"told", "posted", "no_claim", "rejected", "late"}
 	annotationCauses = []string{"no_volume", "rejected", "unavailable"}
@@ -236,6 +237,17 @@ func (t *Telemetry) StaleRecovery(err error) {
 
 // OrphanCleaned counts a connection that no volume used and that was closed.
 func (t *Telemetry) OrphanCleaned() { t.metrics.node.orphans.Inc() }
+
+// NodeVolumes tells how many volumes of this node are in each condition: "healthy", "waiting", "lost", "stale",
+// "failed", "shrunk", "unstaged", "unknown". Those that are not told of have none.
+func (t *Telemetry) NodeVolumes(counts map[string]int) {
+	for _, condition := range volumeConditions {
+		t.metrics.node.volumes.WithLabelValues(condition).Set(float64(counts[condition]))
+	}
+}
+
+// ConnectionVanished counts a connection in use that the kernel was found to have given up.
+func (t *Telemetry) ConnectionVanished() { t.metrics.node.vanished.Inc() }
 
 // EventPosted counts a Kubernetes event by its reason.
 func (t *Telemetry) EventPosted(reason string) {

@@ -186,6 +186,8 @@ type nodeMetrics struct {
 	staleMounts prometheus.Counter
 	recoveries  *prometheus.CounterVec // status
 	orphans     prometheus.Counter
+	volumes     *prometheus.GaugeVec // condition
+	vanished    prometheus.Counter
 }
 
 func newNodeMetrics(f promauto.Factory) nodeMetrics {
@@ -198,7 +200,12 @@ func newNodeMetrics(f promauto.Factory) nodeMetrics {
 		staleMounts: f.NewCounter(counter(StaleMountsTotal, "Mounts whose device was gone or another.")),
 		recoveries: counters(f, StaleRecoveriesTotal, "Attempts to recover stale mounts.",
 			"status", success, failure),
-		orphans: f.NewCounter(counter(OrphansCleanedTotal, "NVMe/TCP connections of this driver that no volume used and that were closed.")),
+		orphans:  f.NewCounter(counter(OrphansCleanedTotal, "NVMe/TCP connections of this driver that no volume used and that were closed.")),
+		volumes:  f.NewGaugeVec(gauge(NodeVolumes, "Volumes on this node by how they fare."), []string{"condition"}),
+		vanished: f.NewCounter(counter(VanishedTotal, "NVMe/TCP connections in use that the kernel was found to have given up.")),
+	}
+	for _, condition := range volumeConditions {
+		m.volumes.WithLabelValues(condition)
 	}
 	for _, operation := range mountOperations {
 		m.mounts.WithLabelValues(operation, success)

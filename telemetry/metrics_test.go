@@ -112,6 +112,8 @@ func callAll(tel *Telemetry) {
 	tel.StaleMount()
 	tel.StaleRecovery(nil)
 	tel.OrphanCleaned()
+	tel.NodeVolumes(map[string]int{"healthy": 3, "lost": 1, "invented": 7})
+	tel.ConnectionVanished()
 	tel.EventPosted("MigrationStarted")
 	tel.EventPosted("Invented")
 	tel.EventDropped("queue_full")
@@ -185,6 +187,8 @@ func TestSeriesBeginAtZero(t *testing.T) {
 		`rds_csi_nvme_connects_total{status="failure"} 0`,
 		`rds_csi_mount_operations_total{operation="unmount",status="failure"} 0`,
 		`rds_csi_stale_recoveries_total{status="success"} 0`,
+		`rds_csi_node_volumes{condition="lost"} 0`,
+		`rds_csi_nvme_connections_lost_total 0`,
 		`rds_csi_volume_operations_total{operation="stage",status="failure"} 0`,
 	)
 }
@@ -199,7 +203,7 @@ func TestComponentsKeepToTheirOwnSeries(t *testing.T) {
 		tel  *Telemetry
 		not  []string
 	}{
-		{"controller", controller, []string{"rds_csi_nvme_", "rds_csi_mount_", "rds_csi_stale_", "rds_csi_orphans_"}},
+		{"controller", controller, []string{"rds_csi_nvme_", "rds_csi_mount_", "rds_csi_stale_", "rds_csi_orphans_", "rds_csi_node_"}},
 		{"node", node, []string{"rds_csi_migration_", "rds_csi_attachment_", "rds_csi_actor", "rds_csi_rds_"}},
 	} {
 		for line := range strings.Lines(scrape(t, c.tel)) {

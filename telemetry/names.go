@@ -53,6 +53,8 @@ const (
 	EventsDroppedTotal = "rds_csi_events_dropped_total"           // cause
 	EventsInherited    = "rds_csi_events_inherited_total"         // result
 	AnnotationsDropped = "rds_csi_annotations_dropped_total"      // cause
+	NodeVolumes        = "rds_csi_node_volumes"                   // gauge: condition
+	VanishedTotal      = "rds_csi_nvme_connections_lost_total"    //
 	SpansTotal         = "rds_csi_trace_spans_total"              // status
 )
 
@@ -71,6 +73,6 @@ func Names() []string {
 		BuildInfo, Leader, Actors, QuarantinedVolumes, UnresolvedVolumes, StaleHeld,
 		QueueDepth, QueueDepthMax, QueueOldestSeconds, MailboxWaitSeconds, JoinedTotal, PanicsTotal,
 		CommandSeconds, Sessions, SessionWaitSeconds, SessionsFullTotal, RequestsTotal, RequestSeconds, EventsDroppedTotal,
-		EventsInherited, AnnotationsDropped, SpansTotal,
+		EventsInherited, AnnotationsDropped, NodeVolumes, VanishedTotal, SpansTotal,
 	}
 }
