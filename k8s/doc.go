@@ -26,7 +26,8 @@
 //	coordination.k8s.io  leases                      create                    Lease, in one namespace
 //	coordination.k8s.io  leases (rds.csi.srvlab.io)  get, update               Lease, by its name
 //
-// Package kubevirt, below this one, has its own.
+// Package kubevirt, below this one, has its own. A node plugin needs three of these: get of kube-system and of
+// PersistentVolumes, and create and patch of events.
 //
 // # Concurrency
 //

@@ -215,15 +215,24 @@ func TestRightsOfTheController(t *testing.T) {
 	}
 }
 
-// A node asks for the cluster's identity alone.
+// A node asks for the cluster's identity, and tells of trouble with its volumes. It watches nothing: there are
+// hundreds of nodes.
 func TestRightsOfANode(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		role := c.guard("rds-csi-node")
 		if _, err := ClusterID(c.t.Context(), c.client); err != nil {
 			t.Error(err)
 		}
+		events, told := newEvents(t, c.client, EventsConfig{})
+		events.config.Claims = c.claims
+		c.run(events.Run)
+		for range 2 { // the second counts the first one's event up
+			events.Report(ConnectionFailure, volume, worker, "the kernel has given up the connection")
+			c.settle()
+		}
+		told.want(t, "ConnectionFailure ConnectionFailure", "")
 		role.wantAllUsed(t)
-	}, kubeSystem())
+	}, kubeSystem(), disk(volume, shared))
 }
 
 func kubeSystem() *corev1.Namespace {
