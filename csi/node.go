@@ -4,6 +4,7 @@
 package csi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,16 +29,24 @@ type NodeConfig struct {
 	// StateDir holds a small file per staged volume. It must outlive the process, and is made where
 	// it is absent. Required.
 	StateDir string
+	// Boot identifies this run of the machine, so that what a reboot took is not missed. Empty: not known, and
+	// a block volume without a connection may have been lost or not.
+	Boot string
+	// WatchInterval is the time between two looks of Watch. Zero: 5 seconds.
+	WatchInterval time.Duration
 	// Timeout bounds one operation, which goes on when its caller gives up. Zero: 2 minutes.
 	Timeout time.Duration
 
 	Devices     Devices     // required
 	Mounts      Mounts      // required
 	Filesystems Filesystems // required
+	Surveyor    Surveyor    // required
 
 	// StaleMount is told of each mount that was found without its device, and whether it could be taken
 	// down. It must not block. Nil: nobody counts.
 	StaleMount func(error)
+	// Hooks are told what Watch sees.
+	Hooks NodeHooks
 	// Logger gets what a caller is not told. Nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -59,9 +68,14 @@ type Node struct {
 	devices     Devices
 	mounts      Mounts
 	filesystems Filesystems
+	surveyor    Surveyor
 	records     *records
 	flights     *flights
 	staleMount  func(error)
+	hooks       NodeHooks
+	boot        string
+	interval    time.Duration
+	watch       watch
 	log         *slog.Logger
 }
 
@@ -91,9 +105,13 @@ func NewNode(c NodeConfig) (*Node, error) {
 		devices:     c.Devices,
 		mounts:      c.Mounts,
 		filesystems: c.Filesystems,
+		surveyor:    c.Surveyor,
 		records:     records,
 		flights:     newFlights(c.Timeout, c.Logger),
 		staleMount:  c.StaleMount,
+		hooks:       c.Hooks.filled(),
+		boot:        c.Boot,
+		interval:    cmp.Or(c.WatchInterval, defaultWatchInterval),
 		log:         c.Logger,
 	}, nil
 }
@@ -103,8 +121,8 @@ func (c NodeConfig) check() error {
 	if c.MaxVolumes < 0 {
 		errs = append(errs, fmt.Errorf("max volumes %d is negative: %w", c.MaxVolumes, actors.ErrInvalid))
 	}
-	if c.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("timeout %v is negative: %w", c.Timeout, actors.ErrInvalid))
+	if c.Timeout < 0 || c.WatchInterval < 0 {
+		errs = append(errs, fmt.Errorf("timeout %v or watch interval %v is negative: %w", c.Timeout, c.WatchInterval, actors.ErrInvalid))
 	}
 	if (c.Host.NQN == "") != (c.Host.ID == "") {
 		errs = append(errs, fmt.Errorf("host needs both an NQN and an ID: %w", actors.ErrInvalid))
@@ -112,8 +130,8 @@ func (c NodeConfig) check() error {
 	if err := checkPath("state directory", c.StateDir); err != nil {
 		errs = append(errs, err)
 	}
-	if c.Devices == nil || c.Mounts == nil || c.Filesystems == nil {
-		errs = append(errs, fmt.Errorf("devices, mounts and filesystems are required: %w", actors.ErrInvalid))
+	if c.Devices == nil || c.Mounts == nil || c.Filesystems == nil || c.Surveyor == nil {
+		errs = append(errs, fmt.Errorf("devices, mounts, filesystems and a surveyor are required: %w", actors.ErrInvalid))
 	}
 	return errors.Join(errs...)
 }
@@ -135,6 +153,7 @@ func (n *Node) NodeGetCapabilities(context.Context, *csipb.NodeGetCapabilitiesRe
 		csipb.NodeServiceCapability_RPC_EXPAND_VOLUME,
 		csipb.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 		csipb.NodeServiceCapability_RPC_GET_VOLUME_HEALTH,
+		capabilityVolumeCondition,
 	} {
 		resp.Capabilities = append(resp.Capabilities, &csipb.NodeServiceCapability{
 			Type: &csipb.NodeServiceCapability_Rpc{Rpc: &csipb.NodeServiceCapability_RPC{Type: t}},

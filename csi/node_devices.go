@@ -46,10 +46,22 @@ type Mounts interface {
 	Unmount(ctx context.Context, path string) error
 }
 
+// Surveyor looks at what the node has of volumes.
+type Surveyor interface {
+	// Survey looks at many volumes, each with the paths where it should be seen. It asks no target and waits
+	// for no device; when ctx ends first it is ErrUnresolved.
+	Survey(ctx context.Context, volumes map[actors.VolumeID][]string) (map[actors.VolumeID]nvme.Sight, error)
+}
+
 // Filesystems looks after mounted filesystems. Errors wrap one of the actors.Err* kinds.
 type Filesystems interface {
 	// Grow makes the filesystem that is mounted at path as large as its device.
 	Grow(ctx context.Context, dev nvme.Device, path string) error
 	// Usage tells how full the filesystem at path is.
 	Usage(ctx context.Context, path string) (nvme.Usage, error)
+	// Identify tells which filesystem a device holds, so that it can be told from any other.
+	Identify(ctx context.Context, dev nvme.Device) (string, error)
+	// Restore mounts the filesystem that Identify told of, and neither makes nor checks one. A device that
+	// holds another is ErrPrecondition.
+	Restore(ctx context.Context, dev nvme.Device, path string, fs nvme.Filesystem, known string) error
 }

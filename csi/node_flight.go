@@ -30,10 +30,12 @@ type flights struct {
 }
 
 type flight struct {
-	req  proto.Message
-	done chan struct{} // closed when the operation ended
-	resp proto.Message // valid once done is closed
-	err  error         // valid once done is closed
+	req proto.Message
+	// yield ends the flight's context. It is nil, unless the flight gives way to requests.
+	yield context.CancelFunc
+	done  chan struct{} // closed when the operation ended
+	resp  proto.Message // valid once done is closed
+	err   error         // valid once done is closed
 }
 
 func newFlights(timeout time.Duration, logger *slog.Logger) *flights {
@@ -45,7 +47,7 @@ func newFlights(timeout time.Duration, logger *slog.Logger) *flights {
 // ErrUnresolved and the operation goes on.
 func fly[Req, Resp proto.Message](ctx context.Context, fs *flights, id actors.VolumeID, req Req, op func(context.Context) (Resp, error)) (Resp, error) {
 	var none Resp
-	f, err := fs.start(ctx, id, req, func(ctx context.Context) (proto.Message, error) { return op(ctx) })
+	f, err := fs.board(ctx, id, req, func(ctx context.Context) (proto.Message, error) { return op(ctx) })
 	if err != nil {
 		return none, err
 	}
@@ -64,7 +66,23 @@ func fly[Req, Resp proto.Message](ctx context.Context, fs *flights, id actors.Vo
 	return resp, nil
 }
 
-// start returns the flight of an equal request, or a new one.
+// board returns the flight of an equal request, or a new one, after whatever gives way to requests has.
+func (fs *flights) board(ctx context.Context, id actors.VolumeID, req proto.Message, op func(context.Context) (proto.Message, error)) (*flight, error) {
+	for {
+		f, err := fs.start(ctx, id, req, op)
+		if err != nil || f.yield == nil {
+			return f, err
+		}
+		f.yield()
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the node still looks after %s, nothing was done, ask again: %w: %w", id, context.Cause(ctx), actors.ErrBusy)
+		}
+	}
+}
+
+// start returns the flight of an equal request, one that gives way, or a new one.
 func (fs *flights) start(ctx context.Context, id actors.VolumeID, req proto.Message, op func(context.Context) (proto.Message, error)) (*flight, error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -72,7 +90,7 @@ func (fs *flights) start(ctx context.Context, id actors.VolumeID, req proto.Mess
 		return nil, fmt.Errorf("node service is shutting down: %w", actors.ErrUnavailable)
 	}
 	if f := fs.byVolume[id]; f != nil {
-		if !proto.Equal(f.req, req) {
+		if f.yield == nil && !proto.Equal(f.req, req) {
 			return nil, fmt.Errorf("another operation on %s is under way, try again later: %w", id, actors.ErrBusy)
 		}
 		return f, nil
@@ -101,10 +119,35 @@ func (fs *flights) run(ctx context.Context, id actors.VolumeID, f *flight, op fu
 	f.resp, f.err = op(ctx)
 }
 
+// aside runs op as the only operation on the volume, unless one is under way. A request for the volume ends op's
+// context, and begins when op has returned.
+func (fs *flights) aside(ctx context.Context, id actors.VolumeID, op func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f := &flight{yield: cancel, done: make(chan struct{})}
+	fs.mu.Lock()
+	if fs.closed || fs.byVolume[id] != nil {
+		fs.mu.Unlock()
+		return
+	}
+	fs.byVolume[id] = f
+	fs.running.Add(1)
+	fs.mu.Unlock()
+	fs.run(ctx, id, f, func(ctx context.Context) (proto.Message, error) {
+		op(ctx)
+		return nil, nil
+	})
+}
+
 // close refuses new operations and waits for the running ones.
 func (fs *flights) close(ctx context.Context) error {
 	fs.mu.Lock()
 	fs.closed = true
+	for _, f := range fs.byVolume {
+		if f.yield != nil {
+			f.yield()
+		}
+	}
 	fs.mu.Unlock()
 	done := make(chan struct{})
 	go func() {

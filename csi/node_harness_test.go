@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
@@ -39,17 +40,39 @@ type nodeTest struct {
 	kernel *csitest.Node
 	node   *csi.Node
 	stale  []error // the mounts without a device that were found
-	cap    *csipb.VolumeCapability
+	boot   string
+	nqn    string // of what is staged; "": nqnOf the volume
+	// volumeContext of what is staged.
+	volumeContext map[string]string
+	mu            sync.Mutex                                           // guards fault and size, where a watcher runs
+	size          func(ctx context.Context, nqn string) (int64, error) // nil: what is asked for
+	news          news
+	unwatch       func() // ends the watcher that runs, see watch
+	// surveyor and filesystems stand in for the kernel's where they are set before restart.
+	surveyor    csi.Surveyor
+	filesystems csi.Filesystems
+	cap         *csipb.VolumeCapability
 }
 
 func newNodeTest(t *testing.T, c *csipb.VolumeCapability) *nodeTest {
 	t.Helper()
-	nt := &nodeTest{T: t, dir: t.TempDir(), cap: c}
+	nt := &nodeTest{T: t, dir: t.TempDir(), boot: "boot-1", cap: c}
 	nt.kernel = csitest.New(csitest.Config{Fault: func(op, arg string) error {
-		if nt.fault == nil {
+		nt.mu.Lock()
+		fault := nt.fault
+		nt.mu.Unlock()
+		if fault == nil {
 			return nil
 		}
-		return nt.fault(op, arg)
+		return fault(op, arg)
+	}, Size: func(ctx context.Context, nqn string) (int64, error) {
+		nt.mu.Lock()
+		size := nt.size
+		nt.mu.Unlock()
+		if size == nil {
+			return 0, nil
+		}
+		return size(ctx, nqn)
 	}})
 	for _, dir := range []string{nt.staging(volumeA), nt.staging(volumeB)} {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -58,6 +81,20 @@ func newNodeTest(t *testing.T, c *csipb.VolumeCapability) *nodeTest {
 	}
 	nt.restart()
 	return nt
+}
+
+// breaks makes the kernel fail while a watcher runs: with an error for each of some operations.
+func (nt *nodeTest) breaks(ops map[string]error) {
+	nt.mu.Lock()
+	defer nt.mu.Unlock()
+	nt.fault = func(op, _ string) error { return ops[op] }
+}
+
+// resizes makes the kernel find other sizes while a watcher runs.
+func (nt *nodeTest) resizes(size func(ctx context.Context, nqn string) (int64, error)) {
+	nt.mu.Lock()
+	defer nt.mu.Unlock()
+	nt.size = size
 }
 
 // restart replaces the driver; the kernel and the state directory stay.
@@ -71,10 +108,19 @@ func (nt *nodeTest) restart() {
 }
 
 func (nt *nodeTest) config() csi.NodeConfig {
+	var surveyor csi.Surveyor = nt.kernel
+	if nt.surveyor != nil {
+		surveyor = nt.surveyor
+	}
+	var files csi.Filesystems = nt.kernel
+	if nt.filesystems != nil {
+		files = nt.filesystems
+	}
 	return csi.NodeConfig{
 		Node: "worker-1", Host: thisHost, StateDir: filepath.Join(nt.dir, "state"),
-		Devices: nt.kernel, Mounts: nt.kernel, Filesystems: nt.kernel,
+		Devices: nt.kernel, Mounts: nt.kernel, Filesystems: files, Surveyor: surveyor,
 		StaleMount: func(err error) { nt.stale = append(nt.stale, err) },
+		Boot:       nt.boot, Hooks: nt.news.hooks(),
 	}
 }
 
@@ -120,8 +166,12 @@ const (
 )
 
 func (nt *nodeTest) stageRequest(id actors.VolumeID) *csipb.NodeStageVolumeRequest {
+	pc := publishContext(id)
+	if nt.nqn != "" {
+		pc["nvme_nqn"] = nt.nqn
+	}
 	return &csipb.NodeStageVolumeRequest{
-		VolumeId: string(id), StagingTargetPath: nt.staging(id), VolumeCapability: nt.cap, PublishContext: publishContext(id),
+		VolumeId: string(id), StagingTargetPath: nt.staging(id), VolumeCapability: nt.cap, PublishContext: pc, VolumeContext: nt.volumeContext,
 	}
 }
 

@@ -76,6 +76,7 @@ func (n *Node) publish(ctx context.Context, p publishing) error {
 		return fmt.Errorf("volume %s is published at %s, and access mode %v allows one target path per node; unpublish it there first: %w",
 			p.volume, rec.Published[other].Target, p.Access.Mode, actors.ErrPrecondition)
 	}
+	rec.Boot = n.boot // its device was seen just now
 	if rec.publication(p.Target) < 0 {
 		rec.Published = append(rec.Published, p.publication)
 	}
@@ -128,7 +129,7 @@ func (n *Node) adopt(p publishing) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("volume %s has no record on this node: %w", p.volume, err)
 	}
-	return &record{Volume: p.volume, NQN: t.NQN, Size: t.Size, Staging: p.staging, Staged: true, Access: p.Access}, nil
+	return &record{Volume: p.volume, NQN: t.NQN, Size: t.Size, Staging: p.staging, Staged: true, Access: p.Access, Target: reachOf(p.volume, t, p.options)}, nil
 }
 
 // stagedDevice returns the device that the record's volume is connected as, and checks that the

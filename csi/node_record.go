@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/nvme"
 )
 
 // A record is what the node remembers of a staged volume over a restart. It is written before the
@@ -25,8 +27,64 @@ type record struct {
 	Staging string          `json:"staging"`        // staging target path
 	Staged  bool            `json:"staged"`         // false: staging was begun
 	Access  access          `json:"access"`
+	// Boot is of the machine's run in which the volume was staged: after a reboot nothing of it is left, and
+	// nothing is wrong. Empty: was not told.
+	Boot string `json:"boot,omitempty"`
+	// Content is the filesystem that was staged, by Filesystems.Identify. Empty: was not read, and always of
+	// a block volume.
+	Content string `json:"content,omitempty"`
+	// Target is where the volume was connected. Nil: an earlier version staged it, and did not keep that.
+	Target *reach `json:"target,omitempty"`
+	// Repairing says that the staging path is without a mount because a repair took the dead one down.
+	Repairing bool `json:"repairing,omitempty"`
 	// Published is in the order of publishing.
 	Published []publication `json:"published,omitempty"`
+}
+
+// A reach is what the publish and volume contexts told of a volume's target, so that it can be connected again
+// without them.
+type reach struct {
+	Address         string `json:"address"`
+	Port            uint16 `json:"port"`
+	HostNQN         string `json:"hostNQN"`
+	HostID          string `json:"hostID"`
+	ReconnectDelay  int    `json:"reconnectDelay,omitempty"`  // seconds
+	CtrlLossTimeout int    `json:"ctrlLossTimeout,omitempty"` // seconds, negative: none
+	KeepAlive       int    `json:"keepAlive,omitempty"`       // seconds
+	// Unfenced says that the volume stays exported when this node is detached, so that whoever can connect
+	// need not be the one who may.
+	Unfenced bool `json:"unfenced,omitempty"`
+}
+
+// reachOf keeps a target. Without an epoch an NQN outlives the attachment that it was published for.
+func reachOf(id actors.VolumeID, t nvme.Target, volume map[string]string) *reach {
+	return &reach{
+		Address: t.Address, Port: t.Port, HostNQN: t.Host.NQN, HostID: t.Host.ID,
+		ReconnectDelay: t.ReconnectDelay, CtrlLossTimeout: t.CtrlLossTimeout, KeepAlive: t.KeepAlive,
+		Unfenced: strings.HasSuffix(t.NQN, ":"+string(id)) || volume[keyFencing] == actors.FencingNone.String(),
+	}
+}
+
+// target returns the target that a record was staged from, and false where it was not kept.
+func (r *record) target() (nvme.Target, bool) {
+	if r.Target == nil {
+		return nvme.Target{}, false
+	}
+	return nvme.Target{
+		NQN: r.NQN, Address: r.Target.Address, Port: r.Target.Port,
+		Host:           actors.Host{NQN: r.Target.HostNQN, ID: r.Target.HostID},
+		ReconnectDelay: r.Target.ReconnectDelay, CtrlLossTimeout: r.Target.CtrlLossTimeout, KeepAlive: r.Target.KeepAlive,
+		Size: r.Size, ReadOnly: r.Access.ReadOnly,
+	}, true
+}
+
+// paths are where the volume should be seen: the staging path, then those where it is published.
+func (r *record) paths() []string {
+	paths := []string{r.Staging}
+	for _, p := range r.Published {
+		paths = append(paths, p.Target)
+	}
+	return paths
 }
 
 // A publication is one target path of a volume.
@@ -56,6 +114,27 @@ func openRecords(dir string) (*records, error) {
 
 func (rs *records) path(id actors.VolumeID) string {
 	return filepath.Join(rs.dir, string(id)+".json")
+}
+
+// list returns the volumes that have a record.
+func (rs *records) list() ([]actors.VolumeID, error) {
+	entries, err := os.ReadDir(rs.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the records: %w", err)
+	}
+	var ids []actors.VolumeID
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".json"); ok {
+			ids = append(ids, actors.VolumeID(name))
+		}
+	}
+	return ids, nil
+}
+
+// has reports whether a volume has a record.
+func (rs *records) has(id actors.VolumeID) bool {
+	_, err := os.Stat(rs.path(id))
+	return err == nil
 }
 
 // load returns a volume's record, or nil if there is none. A damaged record, or one of a later

@@ -33,6 +33,7 @@ type staging struct {
 	path   string
 	access access
 	target nvme.Target
+	reach  *reach
 }
 
 func (n *Node) parseStage(req *csipb.NodeStageVolumeRequest) (staging, error) {
@@ -52,7 +53,7 @@ func (n *Node) parseStage(req *csipb.NodeStageVolumeRequest) (staging, error) {
 		return staging{}, err
 	}
 	t.ReadOnly = a.ReadOnly
-	return staging{volume: id, path: req.GetStagingTargetPath(), access: a, target: t}, nil
+	return staging{volume: id, path: req.GetStagingTargetPath(), access: a, target: t, reach: reachOf(id, t, req.GetVolumeContext())}, nil
 }
 
 func (n *Node) stage(ctx context.Context, s staging) error {
@@ -130,16 +131,27 @@ func (n *Node) attach(ctx context.Context, rec *record, s staging) error {
 		if err := n.mountStaging(ctx, dev, s); err != nil {
 			return err
 		}
+		rec.Content = n.identify(ctx, s.volume, dev)
 	}
 	rec.Staged = true
 	return n.records.save(rec)
+}
+
+// identify returns which filesystem was staged, so that after a lost connection no other is taken for it. It is
+// empty where that cannot be read: then nothing is repaired.
+func (n *Node) identify(ctx context.Context, id actors.VolumeID, dev nvme.Device) string {
+	content, err := n.filesystems.Identify(ctx, dev)
+	if err != nil {
+		n.log.WarnContext(ctx, "the filesystem that was staged cannot be told from others", "volume-id", string(id), "error", err)
+	}
+	return content
 }
 
 // reconcile compares a request to stage with what an earlier one left on this node. It clears away
 // what no one uses, fails where the rest contradicts the request, and returns the record to begin
 // with.
 func (n *Node) reconcile(ctx context.Context, old *record, conns []nvme.Connection, s staging) (*record, error) {
-	rec := &record{Volume: s.volume, NQN: s.target.NQN, Size: s.target.Size, Staging: s.path, Access: s.access}
+	rec := &record{Volume: s.volume, NQN: s.target.NQN, Size: s.target.Size, Staging: s.path, Access: s.access, Boot: n.boot, Target: s.reach}
 	if old != nil {
 		if err := n.carryOver(ctx, rec, old, conns, s); err != nil {
 			return nil, err
@@ -178,7 +190,9 @@ func (n *Node) carryOver(ctx context.Context, rec, old *record, conns []nvme.Con
 	}
 	rec.Size = max(rec.Size, old.Size) // it may have been expanded since it was published
 	rec.Published = published
-	rec.Staged = old.Staged && used && old.NQN == rec.NQN
+	if rec.Staged = old.Staged && used && old.NQN == rec.NQN; rec.Staged {
+		rec.Content = old.Content
+	}
 	return nil
 }
 

@@ -14,33 +14,6 @@ import (
 	"github.com/rds-csi/rds-csi/nvme"
 )
 
-// NodeGetVolumeStats tells how large a volume is and, of a filesystem, how full. It runs beside
-// other operations on the volume.
-func (n *Node) NodeGetVolumeStats(ctx context.Context, req *csipb.NodeGetVolumeStatsRequest) (*csipb.NodeGetVolumeStatsResponse, error) {
-	id, err := checkVolumePath(req.GetVolumeId(), req.GetVolumePath())
-	if err != nil {
-		return nil, err
-	}
-	conn, entry, err := n.at(ctx, id, req.GetVolumePath())
-	if err != nil {
-		return nil, err
-	}
-	if entry.Kind == nvme.KindBlock {
-		return &csipb.NodeGetVolumeStatsResponse{Usage: []*csipb.VolumeUsage{{Unit: csipb.VolumeUsage_BYTES, Total: conn.Device.Size}}}, nil
-	}
-	u, err := n.filesystems.Usage(ctx, req.GetVolumePath())
-	if err != nil {
-		return nil, fmt.Errorf("read usage of %s: %w", id, err)
-	}
-	resp := &csipb.NodeGetVolumeStatsResponse{Usage: []*csipb.VolumeUsage{
-		{Unit: csipb.VolumeUsage_BYTES, Total: u.Bytes, Available: u.BytesFree, Used: u.BytesUsed},
-	}}
-	if u.Inodes > 0 {
-		resp.Usage = append(resp.Usage, &csipb.VolumeUsage{Unit: csipb.VolumeUsage_INODES, Total: u.Inodes, Available: u.InodesFree, Used: u.InodesUsed})
-	}
-	return resp, nil
-}
-
 func checkVolumePath(volume, path string) (actors.VolumeID, error) {
 	id, err := checkVolumeID(volume)
 	if err != nil {
@@ -52,10 +25,14 @@ func checkVolumePath(volume, path string) (actors.VolumeID, error) {
 	return id, nil
 }
 
+func errNotThere(id actors.VolumeID, path string) error {
+	return fmt.Errorf("volume %s is not at %.256q on this node: %w", id, path, actors.ErrNotFound)
+}
+
 // at finds out what of the volume is at a path. It is ErrNotFound unless the path shows one of
 // the volume's devices, which no malformed path does.
 func (n *Node) at(ctx context.Context, id actors.VolumeID, path string) (nvme.Connection, nvme.Entry, error) {
-	nothing := fmt.Errorf("volume %s is not at %.256q on this node: %w", id, path, actors.ErrNotFound)
+	nothing := errNotThere(id, path)
 	if checkPath("volume path", path) != nil {
 		return nvme.Connection{}, nvme.Entry{}, nothing
 	}
@@ -176,87 +153,4 @@ func writable(id actors.VolumeID, path string, entry nvme.Entry) error {
 		return fmt.Errorf("volume %s is mounted read-only at %s and cannot grow there, mount it for writing: %w", id, path, actors.ErrPrecondition)
 	}
 	return nil
-}
-
-// NodeGetVolumeHealth tells what is wrong with a volume on this node, as far as the kernel knows. It
-// asks no target, so that it answers while the box is away, and runs beside other operations.
-func (n *Node) NodeGetVolumeHealth(ctx context.Context, req *csipb.NodeGetVolumeHealthRequest) (*csipb.NodeGetVolumeHealthResponse, error) {
-	id, err := checkVolumeID(req.GetVolumeId())
-	if err != nil {
-		return nil, err
-	}
-	for what, path := range map[string]string{"volume publish path": req.GetVolumePublishPath(), "staging target path": req.GetStagingTargetPath()} {
-		if path == "" {
-			continue
-		}
-		if err := checkPath(what, path); err != nil {
-			return nil, err
-		}
-	}
-	entries, err := n.health(ctx, id, req)
-	if err != nil {
-		return nil, err
-	}
-	return &csipb.NodeGetVolumeHealthResponse{VolumeHealth: &csipb.VolumeHealth{VolumeId: string(id), HealthStatuses: entries}}, nil
-}
-
-func (n *Node) health(ctx context.Context, id actors.VolumeID, req *csipb.NodeGetVolumeHealthRequest) ([]*csipb.VolumeHealth_VolumeHealthEntry, error) {
-	rec, err := n.records.load(id)
-	if err != nil {
-		return nil, err
-	}
-	conns, err := n.devices.Connections(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("look for connections of %s: %w", id, err)
-	}
-	var entries []*csipb.VolumeHealth_VolumeHealthEntry
-	switch {
-	case rec == nil && len(conns) == 0:
-		return nil, fmt.Errorf("volume %s is not on this node: %w", id, actors.ErrNotFound)
-	case rec != nil && !slices.ContainsFunc(conns, func(c nvme.Connection) bool { return c.NQN == rec.NQN }):
-		entries = append(entries, inaccessible("NotConnected", "this node has no connection to "+rec.NQN))
-	}
-	var size int64 // the least that it has
-	if rec != nil {
-		size = rec.Size
-		conns = slices.DeleteFunc(conns, func(c nvme.Connection) bool { return c.NQN != rec.NQN })
-	}
-	for _, c := range conns {
-		if e := connectionHealth(c, size); e != nil {
-			entries = append(entries, e)
-		}
-	}
-	for _, path := range []string{req.GetStagingTargetPath(), req.GetVolumePublishPath()} {
-		if path == "" {
-			continue
-		}
-		entry, err := n.mounts.Inspect(ctx, path)
-		if err != nil {
-			return nil, fmt.Errorf("inspect %s: %w", path, err)
-		}
-		if entry.Stale && (entry.Mounted || entry.Kind == nvme.KindBlock) {
-			return append(entries, inaccessible("StaleMount", "the device at "+path+" is gone, delete the pods that use the volume on this node")), nil
-		}
-	}
-	return entries, nil
-}
-
-// connectionHealth returns what is wrong with the connection of a volume that has at least size
-// bytes, or nil.
-func connectionHealth(c nvme.Connection, size int64) *csipb.VolumeHealth_VolumeHealthEntry {
-	switch {
-	case c.State == nvme.StateLive && c.Device.Path != "" && c.Device.Size < size:
-		return inaccessible("TooSmall", fmt.Sprintf("the device has %d bytes and the volume %d, what is beyond the device's end is out of reach", c.Device.Size, size))
-	case c.State == nvme.StateLive && c.Device.Path != "":
-		return nil
-	case c.State == nvme.StateLive:
-		return inaccessible("NoDevice", "the connection to "+c.NQN+" is live but shows no block device")
-	case c.State == nvme.StateConnecting:
-		return inaccessible("Reconnecting", "the connection to "+c.NQN+" is lost and the kernel is reconnecting, I/O waits")
-	}
-	return inaccessible("ConnectionLost", "the connection to "+c.NQN+" is "+string(c.State))
-}
-
-func inaccessible(reason, message string) *csipb.VolumeHealth_VolumeHealthEntry {
-	return &csipb.VolumeHealth_VolumeHealthEntry{Status: csipb.VolumeHealthErrorType_INACCESSIBLE, Reason: reason, Message: message}
 }

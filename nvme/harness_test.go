@@ -36,6 +36,7 @@ var (
 	_ csi.Devices     = (*nvme.Devices)(nil)
 	_ csi.Mounts      = (*nvme.Mounts)(nil)
 	_ csi.Filesystems = (*nvme.Mounts)(nil)
+	_ csi.Surveyor    = (*nvme.Mounts)(nil)
 )
 
 const (

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/csi"
+	"github.com/rds-csi/rds-csi/k8s"
 	"github.com/rds-csi/rds-csi/nvme"
 	"github.com/rds-csi/rds-csi/telemetry"
 )
@@ -47,7 +48,7 @@ func runNode(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	cluster, err := f.identify(ctx, logger)
+	cluster, client, err := f.identify(ctx, logger)
 	if err != nil {
 		return err
 	}
@@ -71,12 +72,16 @@ func runNode(ctx context.Context, args []string, _, stderr io.Writer) error {
 			logger.Warn("some spans were not sent", "error", err)
 		}
 	}()
-	node, err := f.newNode(host, devices, tel, logger)
+	events, err := f.newEvents(client, tel, logger)
+	if err != nil {
+		return err
+	}
+	node, err := f.newNode(host, devices, events, tel, logger)
 	if err != nil {
 		return err
 	}
 	logger.Info("starting", "version", version, "node-id", f.node, "cluster-id", cluster, "host-nqn", host.NQN)
-	return f.serve(ctx, node, tel, logger)
+	return f.serve(ctx, node, events, tel, logger)
 }
 
 func (f *nodeFlags) check() error {
@@ -92,24 +97,21 @@ func (f *nodeFlags) check() error {
 	return nil
 }
 
-// identify tells which cluster the node is in.
-func (f *nodeFlags) identify(ctx context.Context, logger *slog.Logger) (string, error) {
-	if !f.kubernetes || f.cluster != "" {
-		return f.cluster, f.namedCluster()
-	}
-	cluster, _, err := f.connect(ctx, logger)
-	return cluster, err
-}
-
 // newNode puts the node service together on this machine's kernel.
-func (f *nodeFlags) newNode(host actors.Host, devices *nvme.Devices, tel *telemetry.Telemetry, logger *slog.Logger) (*csi.Node, error) {
+func (f *nodeFlags) newNode(host actors.Host, devices *nvme.Devices, events *k8s.Events, tel *telemetry.Telemetry, logger *slog.Logger) (*csi.Node, error) {
 	mounts, err := nvme.NewMounts(nvme.MountConfig{Logger: logger})
 	if err != nil {
 		return nil, err
 	}
+	boot, err := nvme.BootID("")
+	if err != nil {
+		logger.Warn("a volume that was lost cannot be told from one before a reboot", "error", err)
+	}
 	return csi.NewNode(csi.NodeConfig{
-		Node: actors.NodeID(f.node), Host: host, StateDir: f.stateDir,
-		Devices: observedDevices{devices, tel}, Mounts: observedMounts{mounts, tel}, Filesystems: mounts, Logger: logger,
+		Node: actors.NodeID(f.node), Host: host, StateDir: f.stateDir, Boot: boot,
+		Devices: observedDevices{devices, tel}, Mounts: observedMounts{mounts, tel},
+		Filesystems: observedFilesystems{mounts, tel}, Surveyor: mounts,
+		Hooks: f.hooks(tel, events, logger), Logger: logger,
 		StaleMount: func(err error) {
 			tel.StaleMount()
 			tel.StaleRecovery(err)
@@ -117,8 +119,8 @@ func (f *nodeFlags) newNode(host actors.Host, devices *nvme.Devices, tel *teleme
 	})
 }
 
-// serve serves until ctx is done, and waits for operations under way.
-func (f *nodeFlags) serve(ctx context.Context, node *csi.Node, tel *telemetry.Telemetry, logger *slog.Logger) error {
+// serve serves, and looks after the node's volumes, until ctx is done, and waits for operations under way.
+func (f *nodeFlags) serve(ctx context.Context, node *csi.Node, events *k8s.Events, tel *telemetry.Telemetry, logger *slog.Logger) error {
 	identity, err := csi.NewIdentity(csi.IdentityConfig{Name: f.driverName, Version: version})
 	if err != nil {
 		return err
@@ -137,6 +139,10 @@ func (f *nodeFlags) serve(ctx context.Context, node *csi.Node, tel *telemetry.Te
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return server.Serve(ctx) })
 	tasks.Go(func() error { return http.Run(ctx) })
+	tasks.Go(func() error { return node.Watch(ctx) })
+	if events != nil {
+		tasks.Go(func() error { return events.Run(ctx) })
+	}
 	err = tasks.Wait()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()

@@ -54,3 +54,15 @@ func (m observedMounts) Unmount(ctx context.Context, path string) error {
 	m.tel.Mount("unmount", err)
 	return err
 }
+
+// observedFilesystems counts the mounts of a node's repairs, too.
+type observedFilesystems struct {
+	csi.Filesystems
+	tel *telemetry.Telemetry
+}
+
+func (f observedFilesystems) Restore(ctx context.Context, dev nvme.Device, path string, fs nvme.Filesystem, known string) error {
+	err := f.Filesystems.Restore(ctx, dev, path, fs, known)
+	f.tel.Mount("mount", err)
+	return err
+}

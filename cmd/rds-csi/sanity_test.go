@@ -87,7 +87,7 @@ func startSanityNode(t *testing.T, dir string) string {
 	kernel := csitest.New(csitest.Config{})
 	node, err := csi.NewNode(csi.NodeConfig{
 		Node: "node-a", Host: actors.HostOf(sanityCluster, "node-a"), StateDir: filepath.Join(dir, "state"),
-		Devices: kernel, Mounts: kernel, Filesystems: kernel,
+		Devices: kernel, Mounts: kernel, Filesystems: kernel, Surveyor: kernel,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@
 package csitest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ func (n *Node) inspect(path string) (nvme.Entry, error) {
 	if stack := n.mounts[path]; len(stack) > 0 {
 		top := stack[len(stack)-1]
 		entry.Mounted, entry.Num, entry.ReadOnly, entry.Stale = true, top.num, top.readOnly, !n.present(top.num)
+		entry.Failed = n.failed[top.num]
 	}
 	return entry, nil
 }
@@ -135,6 +137,66 @@ func (n *Node) Unmount(_ context.Context, path string) error {
 	}
 	delete(n.mounts, path)
 	return nil
+}
+
+// Identify tells which filesystem a device holds.
+func (n *Node) Identify(_ context.Context, dev nvme.Device) (string, error) {
+	if err := n.begin("Identify", dev.Path); err != nil {
+		return "", err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.identify(dev)
+}
+
+func (n *Node) identify(dev nvme.Device) (string, error) {
+	v := volume(n.nqn(dev.Num))
+	if n.format[v] == "" {
+		return "", fmt.Errorf("device %s holds no filesystem: %w", dev.Num, actors.ErrPrecondition)
+	}
+	return n.format[v] + " " + cmp.Or(n.uuids[v], v), nil
+}
+
+// Restore mounts a filesystem that is known.
+func (n *Node) Restore(_ context.Context, dev nvme.Device, path string, fs nvme.Filesystem, known string) error {
+	if err := n.begin("Restore", path); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	found, err := n.identify(dev)
+	if err != nil {
+		return err
+	}
+	if found != known {
+		return fmt.Errorf("device %s holds %s and not %s: %w", dev.Num, found, known, actors.ErrPrecondition)
+	}
+	n.did("Restore", path)
+	n.mounts[path] = append(n.mounts[path], mount{num: dev.Num, readOnly: fs.ReadOnly})
+	return nil
+}
+
+// Survey looks at volumes, each with paths.
+func (n *Node) Survey(_ context.Context, volumes map[actors.VolumeID][]string) (map[actors.VolumeID]nvme.Sight, error) {
+	if err := n.begin("Survey", ""); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	sights := make(map[actors.VolumeID]nvme.Sight, len(volumes))
+	for id, paths := range volumes {
+		s := nvme.Sight{Connections: n.connections(id)}
+		for _, path := range paths {
+			entry, err := n.inspect(path)
+			if err != nil {
+				s = nvme.Sight{Err: err}
+				break
+			}
+			s.Entries = append(s.Entries, entry)
+		}
+		sights[id] = s
+	}
+	return sights, nil
 }
 
 // Grow does nothing but check that a filesystem is mounted for writing.

@@ -19,7 +19,7 @@ import (
 
 // Config configures a Node. Its zero value works.
 type Config struct {
-	// Size tells how large a subsystem's namespace is, in bytes, at every connect and rescan. Nil:
+	// Size tells how large a subsystem's namespace is, in bytes, at every connect and rescan. Nil, or 0:
 	// as large as the target says, or 1 GiB, and a rescan finds what it was asked for.
 	Size func(ctx context.Context, nqn string) (int64, error)
 	// Fault is asked before every operation, by the name of its method and its first argument that
@@ -39,6 +39,8 @@ type Node struct {
 	mounts map[string][]mount          // by path, the topmost last
 	nodes  map[string]node             // by path; on disk an empty file stands for it
 	format map[string]string           // by volume: the filesystem that was made
+	uuids  map[string]string           // by volume: the filesystem's UUID, where it is not the first
+	failed map[nvme.DevNum]string      // filesystems that are not sound, by their device
 	ops    []string
 }
 
@@ -66,6 +68,8 @@ func New(cfg Config) *Node {
 		mounts: make(map[string][]mount),
 		nodes:  make(map[string]node),
 		format: make(map[string]string),
+		uuids:  make(map[string]string),
+		failed: make(map[nvme.DevNum]string),
 	}
 }
 
@@ -84,6 +88,7 @@ func (n *Node) Reboot() {
 	n.minor = 0
 	clear(n.conns)
 	clear(n.mounts)
+	clear(n.failed)
 }
 
 // SetState changes the state of a connection. In nvme.StateGone it has lost its device for good: the
@@ -96,6 +101,36 @@ func (n *Node) SetState(nqn string, state nvme.State) {
 	if state == nvme.StateGone {
 		c.Device = nvme.Device{}
 	}
+}
+
+// Vanish makes the kernel give a connection up, as one does that took "do not retry" for its answer: what had
+// its device open or mounted keeps a dead one, and the next connect makes another.
+func (n *Node) Vanish(nqn string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.conns, nqn)
+}
+
+// Shrink makes a connected device smaller, as after somebody changed its row on the box.
+func (n *Node) Shrink(nqn string, size int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.conns[nqn].Device.Size = size
+}
+
+// Break has the kernel tell that something is wrong with the filesystem on a connected device, in the words
+// of nvme.Entry's field Failed.
+func (n *Node) Break(nqn, why string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.failed[n.conns[nqn].Device.Num] = why
+}
+
+// Reformat puts another filesystem of the same type on a volume, behind the node's back.
+func (n *Node) Reformat(nqn, id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.uuids[volume(nqn)] = id
 }
 
 // begin is asked first by every operation, without the lock: a fault may block.
@@ -142,7 +177,9 @@ func (n *Node) Connect(ctx context.Context, t nvme.Target) (nvme.Device, error) 
 
 func (n *Node) size(ctx context.Context, nqn string, asked int64) (int64, error) {
 	if n.cfg.Size != nil {
-		return n.cfg.Size(ctx, nqn)
+		if size, err := n.cfg.Size(ctx, nqn); err != nil || size != 0 {
+			return size, err
+		}
 	}
 	if asked == 0 {
 		return defaultSize, nil
@@ -157,6 +194,10 @@ func (n *Node) Connections(_ context.Context, id actors.VolumeID) ([]nvme.Connec
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.connections(id), nil
+}
+
+func (n *Node) connections(id actors.VolumeID) []nvme.Connection {
 	var found []nvme.Connection
 	for nqn, c := range n.conns {
 		if _, ok := actors.NQNPrefix(nqn, id); ok {
@@ -164,7 +205,7 @@ func (n *Node) Connections(_ context.Context, id actors.VolumeID) ([]nvme.Connec
 		}
 	}
 	slices.SortFunc(found, func(a, b nvme.Connection) int { return strings.Compare(a.NQN, b.NQN) })
-	return found, nil
+	return found
 }
 
 // Rescan reads the size again.

@@ -51,7 +51,7 @@ func Start(ctx context.Context, cfg Config) (*Plugin, error) {
 	}
 	if p.service, err = csi.NewNode(csi.NodeConfig{
 		Node: actors.NodeID(cfg.Name), Host: p.host, StateDir: filepath.Join(cfg.Dir, "state"), Timeout: 20 * time.Second,
-		Devices: p.devices, Mounts: p.devices, Filesystems: p.devices, Logger: cfg.Logger,
+		Devices: p.devices, Mounts: p.devices, Filesystems: p.devices, Surveyor: p.devices, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}
