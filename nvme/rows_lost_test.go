@@ -95,7 +95,7 @@ func TestRowGivenUp(t *testing.T) {
 	rows(t, func(_ *testing.T, r *row) {
 		r.do("OK", r.Stage, r.Publish)
 		r.lose("nvme0", "nvme0n1")
-		r.wantHealth("NotConnected", "StaleMount")
+		r.wantLost()
 		r.do("FailedPrecondition", r.Publish)
 		r.fabrics = func(string) error {
 			if r.multipath {
@@ -122,7 +122,7 @@ func TestRowNameOfAnother(t *testing.T) {
 		r.lose("nvme0", "nvme0n1")
 		theirs := r.namespace("nvme0", "nvme0n1", other, num9, rowSize)
 		r.controller("nvme0", other, host.NQN, "live")
-		r.wantHealth("NotConnected", "StaleMount")
+		r.wantLost()
 		if _, err := r.Expand(t.Context(), 0); err == nil {
 			t.Error("expanded a device that is gone")
 		}

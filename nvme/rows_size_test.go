@@ -147,7 +147,7 @@ func TestRowShrinks(t *testing.T) {
 		r.wantExpanded(2*rowSize, nil)
 		r.commands = nil
 		r.resize("nvme0", "nvme0n1", rowSize) // what the contexts still say, but less than what the volume has
-		r.wantHealth("TooSmall")
+		r.wantHealth("DeviceShrunk")
 		r.do("FailedPrecondition", r.Publish, r.Stage)
 		if _, err := r.Expand(t.Context(), 0); csitest.Code(err) != "Unavailable" || len(r.commands) > 0 {
 			t.Errorf("%v, ran %q", err, r.commands)

@@ -83,7 +83,7 @@ func (r *row) restart(timeout time.Duration) {
 	r.Helper()
 	node, err := csi.NewNode(csi.NodeConfig{
 		Node: "worker-1", Host: host, StateDir: r.path("state"), Timeout: timeout,
-		Devices: r.driver, Mounts: r.mm, Filesystems: r.mm,
+		Devices: r.driver, Mounts: r.mm, Filesystems: r.mm, Surveyor: r.mm, Boot: "boot-1",
 	})
 	wantKind(r, err, nil)
 	r.Node = node
@@ -203,6 +203,16 @@ func (r *row) wantHealth(want ...string) {
 	if got, err := r.Health(r.Context()); err != nil || !slices.Equal(got, want) {
 		r.Errorf("health %v, %v, want %v", got, err, want)
 	}
+}
+
+// wantLost wants the health of a volume whose device is gone.
+func (r *row) wantLost() {
+	r.Helper()
+	want := []string{"ConnectionLost"}
+	if r.FS != "" {
+		want = append(want, "StaleMount")
+	}
+	r.wantHealth(want...)
 }
 
 // rows runs a test with both layouts of sysfs, for a filesystem and for a block device.
