@@ -14,6 +14,10 @@ import (
 
 // A Component is a program that may be run several times, one after the other, with one log.
 type Component struct {
+	// Env is what the program finds in its environment besides what this process has, "name=value", from
+	// the next Start on.
+	Env []string
+
 	path, log string
 	args      []string
 
@@ -31,7 +35,7 @@ func (c *Component) Start() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	run, err := process.Start(process.Config{
-		Path: c.path, Args: c.args, Log: c.log, Append: true,
+		Path: c.path, Args: c.args, Env: c.Env, Log: c.log, Append: true,
 		// A group of its own keeps the terminal's Ctrl-C from it: it is stopped in its turn. Should this
 		// process be killed, the kernel kills the program.
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},

@@ -4,6 +4,7 @@
 package driver
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/rds-csi/rds-csi/e2e/controlplane"
@@ -20,6 +21,7 @@ type container struct {
 	done    chan error    // has room for one; keep's last word
 	running bool          // keep runs
 	pause   time.Duration // for the next start
+	lost    atomic.Bool   // it was killed, or has ended by itself
 }
 
 func newContainer(program *controlplane.Component, ours bool) *container {
@@ -45,12 +47,14 @@ func (c *container) keep() error {
 		case kill := <-c.stopc:
 			switch {
 			case kill:
+				c.lost.Store(true)
 				return c.program.Kill()
 			case c.ours:
 				return c.program.Stop()
 			}
 			return c.program.End()
 		case <-c.program.Done():
+			c.lost.Store(true)
 		}
 		select {
 		case <-c.stopc:

@@ -20,7 +20,7 @@ import (
 	"github.com/rds-csi/rds-csi/e2e/manifests"
 )
 
-// A Config says what to run. All fields but Args are required.
+// A Config says what to run. All fields but Args and Env are required.
 type Config struct {
 	Set     *manifests.Set // with the box filled in, and applied
 	Control *controlplane.ControlPlane
@@ -29,6 +29,7 @@ type Config struct {
 	Dir     string   // directory for logs and volumes, which is made; its path must leave room for a socket's
 	Host    string   // IP address of the loopback range, for metrics
 	Args    []string // more arguments for rds-csi, which win over those of its container
+	Env     []string // more of the environment of rds-csi, "name=value"
 }
 
 // A Driver is the controller's pod.
@@ -78,7 +79,9 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 		if !slices.Contains(args, "--leader-elect=false") {
 			args = append(args, "--lease-namespace="+deployment.Namespace) // which a file tells in a pod
 		}
-		d.driver = newContainer(controlplane.NewComponent(cfg.Binary, cfg.Dir, c.Name, args...), true)
+		program := controlplane.NewComponent(cfg.Binary, cfg.Dir, c.Name, args...)
+		program.Env = cfg.Env
+		d.driver = newContainer(program, true)
 	}
 	if d.driver == nil || d.http == "" {
 		return nil, fmt.Errorf("the Deployment has no container %s with an --http-address", main)
@@ -138,6 +141,10 @@ func (d *Driver) awaitReady(ctx context.Context) error {
 
 // Kill ends the driver as a crash of its node would: with SIGKILL. The sidecars stay.
 func (d *Driver) Kill() error { return d.driver.stop(true) }
+
+// Lost reports whether a process of the driver has ended otherwise than by Stop, and with it what it had not
+// let out.
+func (d *Driver) Lost() bool { return d.driver.lost.Load() }
 
 // Stop ends the pod, the sidecars first.
 func (d *Driver) Stop() error {

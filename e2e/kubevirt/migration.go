@@ -6,6 +6,7 @@ package kubevirt
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,13 +30,21 @@ var Moves = map[string]Move{
 	"lose":     lose,
 }
 
+// Results are what KubeVirt says of a migration with a step, "success" or "failed". Of the other steps it
+// leaves open how the migration ends.
+var Results = map[string]string{
+	"complete": "success", "succeed": "success", "cancel": "failed", "fail": "failed", "abort": "failed",
+}
+
 // A Migration is a migration of a VM as its objects tell it.
 type Migration struct {
+	Name   string
+	Claims []string // of the VM's disks
+
 	// PerGiB and Progress are the times that a hand-off allows, in seconds.
 	PerGiB, Progress int64
 
-	vm, name       string
-	uid            string
+	vm, uid        string
 	hotplugged     bool        // its disks
 	source, target *corev1.Pod // launchers
 }
@@ -44,6 +53,8 @@ type Migration struct {
 const (
 	perGiB   = 150
 	progress = 150
+
+	guestGiB = 1 // a VM's memory, rounded up
 )
 
 // Begin creates a migration of a VM to a node, and its target pod.
@@ -74,7 +85,7 @@ func (s *Script) Migration(ctx context.Context, migration string) (*Migration, e
 	if err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
 	}
-	m := &Migration{PerGiB: perGiB, Progress: progress, name: migration, uid: string(vmim.GetUID())}
+	m := &Migration{PerGiB: perGiB, Progress: progress, Name: migration, uid: string(vmim.GetUID())}
 	if m.vm, _, err = unstructured.NestedString(vmim.Object, "spec", "vmiName"); err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
 	}
@@ -82,7 +93,7 @@ func (s *Script) Migration(ctx context.Context, migration string) (*Migration, e
 	if err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
 	}
-	if _, m.hotplugged, err = disks(vmi); err != nil {
+	if m.Claims, m.hotplugged, err = disks(vmi); err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
 	}
 	if err := s.launchers(ctx, vmi, m); err != nil {
@@ -91,15 +102,25 @@ func (s *Script) Migration(ctx context.Context, migration string) (*Migration, e
 	return m, nil
 }
 
+// Nodes returns where the migration goes from and to.
+func (m *Migration) Nodes() (source, target string) {
+	return m.source.Spec.NodeName, m.target.Spec.NodeName
+}
+
+// Limit is how long KubeVirt gives it from its hand-off on.
+func (m *Migration) Limit() time.Duration {
+	return time.Duration(m.PerGiB*guestGiB+m.Progress) * time.Second
+}
+
 // launchers finds a migration's two pods. The source is the launcher that runs, or that ran.
 func (s *Script) launchers(ctx context.Context, vmi *unstructured.Unstructured, m *Migration) error {
 	pods, err := s.Client.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labelVM + "=" + m.vm})
 	if err != nil {
-		return fmt.Errorf("read migration %s: %w", m.name, err)
+		return fmt.Errorf("read migration %s: %w", m.Name, err)
 	}
 	handed, _, err := unstructured.NestedString(vmi.Object, "status", "migrationState", "sourcePod")
 	if err != nil {
-		return fmt.Errorf("read migration %s: %w", m.name, err)
+		return fmt.Errorf("read migration %s: %w", m.Name, err)
 	}
 	for _, pod := range pods.Items {
 		switch {
@@ -110,7 +131,7 @@ func (s *Script) launchers(ctx context.Context, vmi *unstructured.Unstructured, 
 		}
 	}
 	if m.source == nil || m.target == nil {
-		return fmt.Errorf("migration %s has not both a source and a target pod", m.name)
+		return fmt.Errorf("migration %s has not both a source and a target pod", m.Name)
 	}
 	return nil
 }
@@ -135,23 +156,23 @@ func handOff(ctx context.Context, s *Script, m *Migration) error {
 		return err
 	}
 	for _, phase := range []string{"PreparingTarget", "TargetReady"} {
-		if err := s.move(ctx, Migrations, m.name, map[string]any{"phase": phase}); err != nil {
+		if err := s.move(ctx, Migrations, m.Name, map[string]any{"phase": phase}); err != nil {
 			return err
 		}
 	}
 	if err := s.state(ctx, m, map[string]any{"startTimestamp": now()}); err != nil {
 		return err
 	}
-	return s.move(ctx, Migrations, m.name, map[string]any{"phase": "Running"})
+	return s.move(ctx, Migrations, m.Name, map[string]any{"phase": "Running"})
 }
 
 // cancel is when somebody deletes the migration before its hand-off: the VMI never tells of it.
 func cancel(ctx context.Context, s *Script, m *Migration) error {
-	if err := s.move(ctx, Migrations, m.name, map[string]any{"phase": "Failed"}); err != nil {
+	if err := s.move(ctx, Migrations, m.Name, map[string]any{"phase": "Failed"}); err != nil {
 		return err
 	}
-	if err := s.Dynamic.Resource(Migrations).Namespace(s.Namespace).Delete(ctx, m.name, metav1.DeleteOptions{}); err != nil {
-		return fmt.Errorf("cancel migration %s: %w", m.name, err)
+	if err := s.Dynamic.Resource(Migrations).Namespace(s.Namespace).Delete(ctx, m.Name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("cancel migration %s: %w", m.Name, err)
 	}
 	return s.deleteTarget(ctx, m)
 }
@@ -273,11 +294,11 @@ func (m *Migration) disksOf(launcher *corev1.Pod) string {
 func (s *Script) finish(ctx context.Context, m *Migration, phase string) error {
 	vmi, err := s.Dynamic.Resource(Instances).Namespace(s.Namespace).Get(ctx, m.vm, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Errorf("end migration %s: %w", m.name, err)
+		return fmt.Errorf("end migration %s: %w", m.Name, err)
 	}
 	state, _, err := unstructured.NestedMap(vmi.Object, "status", "migrationState")
 	if err != nil {
-		return fmt.Errorf("end migration %s: %w", m.name, err)
+		return fmt.Errorf("end migration %s: %w", m.Name, err)
 	}
-	return s.move(ctx, Migrations, m.name, map[string]any{"phase": phase, "migrationState": state})
+	return s.move(ctx, Migrations, m.Name, map[string]any{"phase": phase, "migrationState": state})
 }

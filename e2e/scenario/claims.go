@@ -153,8 +153,29 @@ func attached(ctx context.Context, w *world, args []string) error {
 		if err := eventually(ctx, func(ctx context.Context) error { return w.attachedTo(ctx, claim, want) }); err != nil {
 			return err
 		}
+		if err := w.seen(ctx, claim, want); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// seen keeps where a claim is attached, if it is one that migrates.
+func (w *world) seen(ctx context.Context, claim string, nodes []string) error {
+	if slices.Equal(nodes, []string{"somewhere"}) {
+		return nil
+	}
+	id, err := w.volumeOf(ctx, claim)
+	if err != nil {
+		return err
+	}
+	if len(nodes) > 1 {
+		pvc, err := w.claim(ctx, claim)
+		if err != nil || !slices.Contains(pvc.Spec.AccessModes, corev1.ReadWriteMany) {
+			return err
+		}
+	}
+	return w.tally.see(id, nodes)
 }
 
 func (w *world) attachedTo(ctx context.Context, claim string, want []string) error {

@@ -32,6 +32,7 @@ var Commands = map[string]Command{
 	"attached":    {"CLAIM [NODE...|somewhere] [count=N]: there are VolumeAttachments for exactly these nodes, and they are attached", attached},
 	"refused":     {"CLAIM NODE TEXT: its VolumeAttachment is not attached, and its error says so", refused},
 	"event":       {"CLAIM REASON [N] [saying=TEXT]: so many events of it are told on the claim, at least one without N", event},
+	"span":        {"CLAIM NAME [N] [result=R] [source=NODE] [target=NODE] [decided-by=WHO]: so many spans of it were sent, at least one without N", span},
 	"metric":      {"SERIES VALUE | SERIES +VALUE: the driver's metric is this, or at least this", metric},
 	"box":         {"off|on|freeze|thaw|mend, do WHAT JSON, disks N exported N, met N, note, unchanged, or CLAIM granted=NODES [export=true] [size=SIZE] [allow=NODE]", boxCommand},
 	"node":        {"NODE kill|boot|freeze|thaw|cordon|uncordon|out-of-service|in-service", nodeCommand},
@@ -83,6 +84,7 @@ func cluster(ctx context.Context, w *world, args []string) error {
 func driverCommand(ctx context.Context, w *world, args []string) error {
 	switch strings.Join(args, " ") {
 	case "kill":
+		w.countBefore(ctx)
 		return w.driver.Kill()
 	case "start":
 		return w.driver.Start(ctx)

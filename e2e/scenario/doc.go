@@ -7,7 +7,8 @@
 //
 // A [Stage] has several control planes. A scenario takes one, which it has for itself, and gives it back with
 // nothing left behind; namespace, nodes, driver and box are its own. That a scenario which went well leaves no
-// volume, no attachment and no file on the box is checked at its end.
+// volume, no attachment and no file on the box is checked at its end, and so is that counter, histogram, events
+// and spans agree about each of its migrations, with each other and with what the script knows of them.
 //
 // # Concurrency
 //

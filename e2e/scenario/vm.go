@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -37,6 +38,11 @@ func vm(ctx context.Context, w *world, args []string) error {
 		return err
 	}
 	name := ws.plain[0]
+	id, err := w.volumeOf(ctx, ws.keyed["claim"])
+	if err != nil {
+		return err
+	}
+	w.tally.virtual[id] = true
 	if err := w.script().Boot(ctx, kubevirt.Machine{
 		Name: name, Node: ws.keyed["node"], Claims: []string{ws.keyed["claim"]}, Hotplug: ws.keyed["hotplug"] == "true",
 	}); err != nil || ws.keyed["waits"] == "true" {
@@ -80,7 +86,42 @@ func migrate(ctx context.Context, w *world, args []string) error {
 	if err := w.script().Begin(ctx, name, move, ws.keyed["to"]); err != nil {
 		return err
 	}
-	return w.launched(ctx, "virt-launcher-"+name+"-"+move)
+	if err := w.launched(ctx, "virt-launcher-"+name+"-"+move); err != nil {
+		return err
+	}
+	m, err := w.script().Migration(ctx, move)
+	if err != nil {
+		return err
+	}
+	return w.eachDisk(ctx, m, func(r route) { w.tally.open[r]++ })
+}
+
+// eachDisk passes on what a migration is for each disk of its VM.
+func (w *world) eachDisk(ctx context.Context, m *kubevirt.Migration, note func(route)) error {
+	source, target := m.Nodes()
+	for _, claim := range m.Claims {
+		id, err := w.volumeOf(ctx, claim)
+		if err != nil {
+			return err
+		}
+		note(route{id, source, target})
+	}
+	return nil
+}
+
+// note keeps what KubeVirt said of a migration by a step, at a time: how long it may take, and how it ended.
+func (w *world) note(ctx context.Context, step string, now time.Time, m *kubevirt.Migration) error {
+	if step == "handoff" {
+		w.tally.limits[m.Name] = now.Truncate(time.Second).Add(m.Limit()) // KubeVirt counts from a full second
+	}
+	result, final := kubevirt.Results[step]
+	if !final {
+		return nil
+	}
+	if limit, known := w.tally.limits[m.Name]; known && now.After(limit) {
+		result = timeout
+	}
+	return w.eachDisk(ctx, m, func(r route) { w.tally.end(r, result) })
 }
 
 // migration goes a step on, which a time on that KubeVirt allows may come with.
@@ -107,5 +148,9 @@ func migration(ctx context.Context, w *world, args []string) error {
 			return fmt.Errorf("read %s: %w", key, err)
 		}
 	}
-	return move(ctx, s, m)
+	now := time.Now()
+	if err := move(ctx, s, m); err != nil {
+		return err
+	}
+	return w.note(ctx, ws.plain[1], now, m)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/rds-csi/rds-csi/e2e/kubevirt"
 	"github.com/rds-csi/rds-csi/e2e/manifests"
 	"github.com/rds-csi/rds-csi/rds/sim"
+	"github.com/rds-csi/rds-csi/telemetry/otlptest"
 )
 
 // A world is what one scenario has for itself.
@@ -43,6 +44,9 @@ type world struct {
 	noted     map[string]int             // commands that the box had got
 	kubevirt  bool                       // its resources are defined
 	broken    bool                       // a command failed
+	traces    *otlptest.Collector        // gets those of both controllers; nil: neither has run
+	tally     *tally                     // of migrations
+	dead      told                       // metrics of processes that were killed
 }
 
 // newWorld takes a control plane and makes a scenario's namespace and its box, which is off.
@@ -59,6 +63,7 @@ func (st *Stage) newWorld(ctx context.Context, name string) (_ *world, err error
 	n := st.count.Add(1)
 	w := &world{
 		Stage: st, plane: p, name: fmt.Sprintf("%s-%d", name, n), nodes: map[string]*node{}, volumes: map[string]actors.VolumeID{},
+		tally: newTally(), dead: told{counted: map[string]int{}},
 		namespace: fmt.Sprintf("s%d-%s", n, name), dir: filepath.Join(st.cfg.Dir, fmt.Sprintf("s%d", n)),
 	}
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
@@ -95,6 +100,9 @@ func (w *world) start(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("read the box's certificate: %w", err)
 	}
+	if w.traces, err = otlptest.Listen(ctx, w.box.Host()); err != nil {
+		return err
+	}
 	if err := w.set.SetBox(manifests.Box{
 		Address: w.box.Address(), NVMeAddress: w.box.Host(), Username: box.Username, Password: box.Password, CA: ca,
 	}); err != nil {
@@ -111,7 +119,8 @@ func (w *world) start(ctx context.Context, args []string) error {
 func (w *world) controller(ctx context.Context, dir, host string) (*driver.Driver, error) {
 	return driver.New(ctx, driver.Config{
 		Set: w.set, Control: w.control, Binary: w.binary("rds-csi"), Tools: w.cfg.Tools,
-		Dir: filepath.Join(w.dir, dir), Host: host, Args: w.args,
+		Dir: filepath.Join(w.dir, dir), Host: host, Args: append([]string{"--otlp=" + w.traces.Address()}, w.args...),
+		Env: []string{"OTEL_BSP_SCHEDULE_DELAY=50"}, // ms; a span is sent before anybody asks for it
 	})
 }
 
@@ -121,8 +130,11 @@ func (w *world) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 	defer cancel()
 	var errs []error
+	var said told
 	if !w.broken {
-		if err := w.leaveNothing(ctx); err != nil {
+		var err error
+		if said, err = w.end(ctx); err != nil {
+			w.broken = true
 			errs = append(errs, fmt.Errorf("at the end of the scenario: %w", err))
 		}
 	}
@@ -131,8 +143,14 @@ func (w *world) cleanUp(ctx context.Context) error {
 			errs = append(errs, d.Stop())
 		}
 	}
+	if w.driver != nil && !w.broken {
+		errs = append(errs, w.agreeOn(ctx, &said)) // nothing was told later
+	}
 	for _, n := range w.nodes {
 		errs = append(errs, n.powerOff())
+	}
+	if w.traces != nil {
+		errs = append(errs, w.traces.Close())
 	}
 	errs = append(errs, w.box.Stop())
 	if !w.broken && errors.Join(errs...) == nil {
@@ -180,12 +198,9 @@ func (w *world) leaveNothing(ctx context.Context) error {
 	return nil
 }
 
-// deleteVolumes deletes pods and claims, and waits until nothing is left of them.
+// deleteVolumes deletes claims, and waits until nothing is left of them.
 func (w *world) deleteVolumes(ctx context.Context) error {
 	client := w.control.Client().CoreV1()
-	if err := client.Pods(w.namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
-		return fmt.Errorf("delete all pods: %w", err)
-	}
 	if err := client.PersistentVolumeClaims(w.namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 		return fmt.Errorf("delete all claims: %w", err)
 	}
