@@ -82,7 +82,7 @@ func run(m *testing.M) (code int, err error) {
 }
 
 // slow are the stories that take longest. They begin first, and the others beside them.
-var slow = []string{"api-away", "storm", "driver-crash", "lease-lost", "kubevirt-deadline", "standby"}
+var slow = []string{"api-away", "box-away", "storm", "driver-crash", "lease-lost", "kubevirt-deadline", "standby"}
 
 // TestScenarios runs the stories in testdata. One of them: -run TestScenarios/NAME$
 func TestScenarios(t *testing.T) {

@@ -15,6 +15,7 @@ const restartPause = time.Second
 
 // A container is a process that is started again when it ends.
 type container struct {
+	name    string
 	ours    bool // a program of this repository, which must end well
 	program *controlplane.Component
 	stopc   chan bool     // tells keep to end the process; true: by SIGKILL
@@ -24,8 +25,8 @@ type container struct {
 	lost    atomic.Bool   // it was killed, or has ended by itself
 }
 
-func newContainer(program *controlplane.Component, ours bool) *container {
-	return &container{program: program, ours: ours, pause: restartPause}
+func newContainer(name string, program *controlplane.Component, ours bool) *container {
+	return &container{name: name, program: program, ours: ours, pause: restartPause}
 }
 
 func (c *container) start() error {

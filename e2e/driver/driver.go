@@ -72,7 +72,7 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 		if c.Name != main {
 			args = append(args, sidecarArgs...)
 			path := filepath.Join(cfg.Tools, c.Name)
-			d.sidecars = append(d.sidecars, newContainer(controlplane.NewComponent(path, cfg.Dir, c.Name, args...), false))
+			d.sidecars = append(d.sidecars, newContainer(c.Name, controlplane.NewComponent(path, cfg.Dir, c.Name, args...), false))
 			continue
 		}
 		args = append(d.here(args), cfg.Args...)
@@ -81,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Driver, error) {
 		}
 		program := controlplane.NewComponent(cfg.Binary, cfg.Dir, c.Name, args...)
 		program.Env = cfg.Env
-		d.driver = newContainer(program, true)
+		d.driver = newContainer(c.Name, program, true)
 	}
 	if d.driver == nil || d.http == "" {
 		return nil, fmt.Errorf("the Deployment has no container %s with an --http-address", main)
@@ -141,6 +141,16 @@ func (d *Driver) awaitReady(ctx context.Context) error {
 
 // Kill ends the driver as a crash of its node would: with SIGKILL. The sidecars stay.
 func (d *Driver) Kill() error { return d.driver.stop(true) }
+
+// Crash ends a sidecar with SIGKILL. It is started again, as after any end of its own.
+func (d *Driver) Crash(name string) error {
+	for _, c := range d.sidecars {
+		if c.name == name {
+			return c.program.Kill()
+		}
+	}
+	return fmt.Errorf("the pod has no sidecar %s", name)
+}
 
 // Lost reports whether a process of the driver has ended otherwise than by Stop, and with it what it had not
 // let out.

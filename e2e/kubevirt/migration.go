@@ -6,6 +6,7 @@ package kubevirt
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,7 +46,7 @@ type Migration struct {
 	PerGiB, Progress int64
 
 	vm, uid        string
-	hotplugged     bool        // its disks
+	plugged        bool        // some of its disks are
 	source, target *corev1.Pod // launchers
 }
 
@@ -67,7 +68,7 @@ func (s *Script) Begin(ctx context.Context, vm, migration, node string) error {
 	if err != nil {
 		return err
 	}
-	claims, hotplugged, err := disks(vmi)
+	claims, plugged, err := disks(vmi)
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", vm, err)
 	}
@@ -75,7 +76,7 @@ func (s *Script) Begin(ctx context.Context, vm, migration, node string) error {
 		return err
 	}
 	return s.launch(ctx, vmi, launch{
-		name: launcher(vm) + "-" + migration, node: node, migration: string(vmim.GetUID()), claims: claims, hotplugs: hotplugged,
+		name: launcher(vm) + "-" + migration, node: node, migration: string(vmim.GetUID()), claims: claims, plugged: plugged,
 	})
 }
 
@@ -93,9 +94,11 @@ func (s *Script) Migration(ctx context.Context, migration string) (*Migration, e
 	if err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
 	}
-	if m.Claims, m.hotplugged, err = disks(vmi); err != nil {
+	claims, plugged, err := disks(vmi)
+	if err != nil {
 		return nil, fmt.Errorf("read migration %s: %w", migration, err)
 	}
+	m.Claims, m.plugged = slices.Concat(claims, plugged), len(plugged) > 0
 	if err := s.launchers(ctx, vmi, m); err != nil {
 		return nil, err
 	}
@@ -187,10 +190,10 @@ func postCopy(ctx context.Context, s *Script, m *Migration) error {
 
 // handWrites stops the VM's writes at the source and lets them begin at the target.
 func (s *Script) handWrites(ctx context.Context, m *Migration) error {
-	if err := s.annotate(ctx, m.disksOf(m.source), s.Writes, "false"); err != nil {
+	if err := s.write(ctx, m.source.Name, m.plugged, false); err != nil {
 		return err
 	}
-	return s.annotate(ctx, m.disksOf(m.target), s.Writes, "true")
+	return s.write(ctx, m.target.Name, m.plugged, true)
 }
 
 // succeed is when the target's domain is active: the VM is there, and its source ends.
@@ -279,14 +282,6 @@ func (s *Script) deleteTarget(ctx context.Context, m *Migration) error {
 		return fmt.Errorf("delete the target pod: %w", err)
 	}
 	return nil
-}
-
-// disksOf is the name of the pod that has the disks of a launcher.
-func (m *Migration) disksOf(launcher *corev1.Pod) string {
-	if m.hotplugged {
-		return hotplug(launcher.Name)
-	}
-	return launcher.Name
 }
 
 // finish moves the migration to its last phase. It keeps a copy of the VMI's state, which the next

@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,8 +41,8 @@ const (
 // A Machine is a VM to be made.
 type Machine struct {
 	Name, Node string
-	Claims     []string // of its disks
-	Hotplug    bool     // they are plugged into the launcher by a pod of their own
+	Claims     []string // of the disks that it boots with
+	Plugged    []string // claims of those that a pod of their own plugs into the launcher
 }
 
 // Boot creates a VM with its disks, and its launcher pod on a node. The VM runs once Booted said so.
@@ -58,7 +60,7 @@ func (s *Script) Boot(ctx context.Context, vm Machine) error {
 	if err := s.move(ctx, Instances, vm.Name, map[string]any{"phase": "Scheduling"}); err != nil {
 		return err
 	}
-	return s.launch(ctx, vmi, launch{name: launcher(vm.Name), node: vm.Node, claims: vm.Claims, hotplugs: vm.Hotplug})
+	return s.launch(ctx, vmi, launch{name: launcher(vm.Name), node: vm.Node, claims: vm.Claims, plugged: vm.Plugged})
 }
 
 // Booted says that the VM runs, where its launcher pod is. It writes from here on.
@@ -71,12 +73,11 @@ func (s *Script) Booted(ctx context.Context, vm string) error {
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", vm, err)
 	}
-	_, hotplugged, err := disks(vmi)
+	_, plugged, err := disks(vmi)
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", vm, err)
 	}
-	m := Migration{hotplugged: hotplugged}
-	if err := s.annotate(ctx, m.disksOf(pod), s.Writes, "true"); err != nil {
+	if err := s.write(ctx, pod.Name, len(plugged) > 0, true); err != nil {
 		return err
 	}
 	return s.move(ctx, Instances, vm, map[string]any{
@@ -90,35 +91,55 @@ func launcher(vm string) string { return "virt-launcher-" + vm }
 // hotplug is the name of the pod that plugs disks into a launcher.
 func hotplug(launcher string) string { return "hp-" + launcher }
 
+// write lets the VM in a launcher write to its disks, or write no more: to those that it booted with, and to
+// those that were plugged into it.
+func (s *Script) write(ctx context.Context, launcher string, plugged, on bool) error {
+	pods := []string{launcher}
+	if plugged {
+		pods = append(pods, hotplug(launcher))
+	}
+	for _, pod := range pods {
+		if err := s.annotate(ctx, pod, s.Writes, strconv.FormatBool(on)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func volumes(vm Machine) []any {
 	var all []any
-	for i, claim := range vm.Claims {
+	for i, claim := range slices.Concat(vm.Claims, vm.Plugged) {
 		all = append(all, map[string]any{
 			"name":                  fmt.Sprintf("disk-%d", i),
-			"persistentVolumeClaim": map[string]any{"claimName": claim, "hotpluggable": vm.Hotplug},
+			"persistentVolumeClaim": map[string]any{"claimName": claim, "hotpluggable": i >= len(vm.Claims)},
 		})
 	}
 	return all
 }
 
-// disks returns the claims of a VM, and whether they are hotplugged.
-func disks(vmi *unstructured.Unstructured) (claims []string, hotplugged bool, err error) {
+// disks returns the claims of a VM: of the disks that it boots with, and of those that are plugged in.
+func disks(vmi *unstructured.Unstructured) (claims, plugged []string, err error) {
 	volumes, _, err := unstructured.NestedSlice(vmi.Object, "spec", "volumes")
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	for _, v := range volumes {
 		volume, _ := v.(map[string]any)
 		claim, _, err := unstructured.NestedString(volume, "persistentVolumeClaim", "claimName")
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
-		if hotplugged, _, err = unstructured.NestedBool(volume, "persistentVolumeClaim", "hotpluggable"); err != nil {
-			return nil, false, err
+		hotpluggable, _, err := unstructured.NestedBool(volume, "persistentVolumeClaim", "hotpluggable")
+		if err != nil {
+			return nil, nil, err
 		}
-		claims = append(claims, claim)
+		if hotpluggable {
+			plugged = append(plugged, claim)
+		} else {
+			claims = append(claims, claim)
+		}
 	}
-	return claims, hotplugged, nil
+	return claims, plugged, nil
 }
 
 // A launch is a launcher pod to be made.
@@ -126,7 +147,7 @@ type launch struct {
 	name, node string
 	migration  string // UID of the migration whose target it is
 	claims     []string
-	hotplugs   bool // the claims go to a pod beside it
+	plugged    []string // by a pod beside it
 }
 
 // launch creates a launcher pod, and the pod that plugs its disks into it.
@@ -140,21 +161,19 @@ func (s *Script) launch(ctx context.Context, vmi *unstructured.Unstructured, l l
 		pod.Labels[labelMigration] = l.migration
 		pod.Spec.Affinity = apart(vmi.GetUID())
 	}
-	if !l.hotplugs {
-		addDisks(pod, l.claims)
-	}
+	addDisks(pod, l.claims)
 	made, err := s.Client.CoreV1().Pods(s.Namespace).Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("create launcher pod %s: %w", l.name, err)
 	}
-	if !l.hotplugs {
+	if len(l.plugged) == 0 {
 		return nil
 	}
 	pod = newPod(hotplug(l.name), l.node, "hotplug-disk", *metav1.NewControllerRef(made, corev1.SchemeGroupVersion.WithKind("Pod")))
 	if l.migration != "" {
 		pod.Labels[labelMigration] = l.migration
 	}
-	addDisks(pod, l.claims)
+	addDisks(pod, l.plugged)
 	if _, err := s.Client.CoreV1().Pods(s.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("create the hotplug pod of %s: %w", l.name, err)
 	}

@@ -23,9 +23,9 @@ type told struct {
 // once by each signal, with the outcome that KubeVirt said or, where it says nothing, that follows from the
 // order of detaches.
 //
-// A process that was killed, or that gave its lease up, takes along what it had not let out, of any signal,
-// and the next one does not tell it: it cannot know whether it was told. Where that happened, a signal may say
-// less than the others, but none says more than what was, nor anything else.
+// A process that was killed, or that gave its lease up, takes along what it had not let out. The next one posts
+// the event of the latest migration if it is missing, and neither counts nor traces it (ADR 11). Where that
+// happened, a signal may say less than the others, but none says more than what was, nor anything else.
 func (t *tally) agree(said told, lost bool) error {
 	errs := t.beyond(said)
 	if lost {

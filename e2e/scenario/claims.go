@@ -27,7 +27,7 @@ var accessModes = map[string]corev1.PersistentVolumeAccessMode{
 }
 
 func provision(ctx context.Context, w *world, args []string) error {
-	ws, err := parse(args, 1, "count", "class", "size", "access", "mode")
+	ws, err := parse(args, 1, "count", "class", "size", "access", "mode", "waits")
 	if err != nil {
 		return err
 	}
@@ -55,6 +55,9 @@ func provision(ctx context.Context, w *world, args []string) error {
 		}, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("make claim %s: %w", name, err)
 		}
+	}
+	if ws.keyed["waits"] == "true" {
+		return nil
 	}
 	for _, name := range names {
 		if err := eventually(ctx, func(ctx context.Context) error { return w.claimIs(ctx, name, "bound") }); err != nil {

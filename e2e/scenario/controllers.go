@@ -28,6 +28,14 @@ func says(ctx context.Context, d *driver.Driver, text string) error {
 	})
 }
 
+// sidecar lets a sidecar of the driver crash.
+func sidecar(_ context.Context, w *world, args []string) error {
+	if len(args) != 2 || args[1] != "kill" {
+		return errors.New("a sidecar can be killed")
+	}
+	return w.driver.Crash(args[0])
+}
+
 // standby is about the second controller.
 func standby(ctx context.Context, w *world, args []string) (err error) {
 	if len(args) == 0 || args[0] != "start" && w.standby == nil {

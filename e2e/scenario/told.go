@@ -115,7 +115,7 @@ func (w *world) saidByEvents(ctx context.Context) (started map[route]int, ended 
 			started[r] += n
 		case what == "MigrationCompleted completed":
 			ended[outcome{r, success}] += n
-		case what == "MigrationFailed failed" && strings.HasPrefix(m[5], "not finished after"):
+		case what == "MigrationFailed failed" && tookTooLong(m[5]):
 			ended[outcome{r, timeout}] += n
 		case what == "MigrationFailed failed":
 			ended[outcome{r, failed}] += n
@@ -124,6 +124,12 @@ func (w *world) saidByEvents(ctx context.Context) (started map[route]int, ended 
 		}
 	}
 	return started, ended, nil
+}
+
+// tookTooLong reports whether a failure's reason is that time ran out, as the driver that decided so tells it, or
+// the one that came after it.
+func tookTooLong(reason string) bool {
+	return strings.HasPrefix(reason, "not finished after") || strings.HasPrefix(reason, "timeout")
 }
 
 // count adds what a driver's metrics tell of migrations.

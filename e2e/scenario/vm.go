@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,22 +34,30 @@ func kubevirtCommand(ctx context.Context, w *world, args []string) error {
 }
 
 func vm(ctx context.Context, w *world, args []string) error {
-	ws, err := parse(args, 1, "claim", "node", "hotplug", "waits")
+	ws, err := parse(args, 1, "claim", "plugged", "node", "waits")
 	if err != nil {
 		return err
 	}
 	name := ws.plain[0]
-	id, err := w.volumeOf(ctx, ws.keyed["claim"])
-	if err != nil {
-		return err
+	claims, plugged := list(ws.keyed["claim"]), list(ws.keyed["plugged"])
+	for _, claim := range slices.Concat(claims, plugged) {
+		id, err := w.volumeOf(ctx, claim)
+		if err != nil {
+			return err
+		}
+		w.tally.virtual[id] = true
 	}
-	w.tally.virtual[id] = true
 	if err := w.script().Boot(ctx, kubevirt.Machine{
-		Name: name, Node: ws.keyed["node"], Claims: []string{ws.keyed["claim"]}, Hotplug: ws.keyed["hotplug"] == "true",
+		Name: name, Node: ws.keyed["node"], Claims: claims, Plugged: plugged,
 	}); err != nil || ws.keyed["waits"] == "true" {
 		return err
 	}
 	return booted(ctx, w, []string{name})
+}
+
+// list takes names apart that commas separate.
+func list(names string) []string {
+	return strings.FieldsFunc(names, func(r rune) bool { return r == ',' })
 }
 
 // booted waits for a VM's launcher and lets the VM run.
@@ -78,14 +87,23 @@ func (w *world) launched(ctx context.Context, launcher string) error {
 }
 
 func migrate(ctx context.Context, w *world, args []string) error {
-	ws, err := parse(args, 2, "to")
+	ws, err := parse(args, 2, "to", "waits")
 	if err != nil {
 		return err
 	}
 	name, move := ws.plain[0], ws.plain[1]
-	if err := w.script().Begin(ctx, name, move, ws.keyed["to"]); err != nil {
+	if err := w.script().Begin(ctx, name, move, ws.keyed["to"]); err != nil || ws.keyed["waits"] == "true" {
 		return err
 	}
+	return launched(ctx, w, []string{name, move})
+}
+
+// launched waits until the target pod of a migration runs. From here on, the migration is under way.
+func launched(ctx context.Context, w *world, args []string) error {
+	if len(args) != 2 {
+		return errors.New("a VM and a migration are needed")
+	}
+	name, move := args[0], args[1]
 	if err := w.launched(ctx, "virt-launcher-"+name+"-"+move); err != nil {
 		return err
 	}
