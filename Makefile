@@ -27,20 +27,26 @@ LINT := .cache/golangci-lint-$(LINT_VERSION)
 
 .PHONY: help
 help: ## List the targets
-	@sed -nE 's/^([a-z0-9-]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: build
 build: ## Build bin/rds-csi and bin/rds-sim
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: test
-test: ## Run every test under the race detector, over API, TLS and SSH; then explore and simulate the volume
-	@mkdir -p .cache
-	RDS_MATRIX_REPORT=$(CURDIR)/.cache/matrix.txt $(GO) test -race -timeout 30m ./...
-	@cat .cache/matrix.txt 2>/dev/null || echo "matrix: passed before, and nothing has changed since"
+test: ## Run every test under the race detector; then, without it and at length, the matrix and the volume's exploration
+	$(GO) test -race -timeout 30m ./...
 	cd e2e && $(GO) test -race ./...
-	@# In the package's folder, since go test prints what a test says there alone.
-	cd actors && $(GO) test -run '^(TestExplore|TestSimulation)$$'
+	@# The one waits, the other works: side by side they keep the processors busy.
+	@$(MAKE) --no-print-directory -j2 -Otarget test-matrix test-volume
+
+.PHONY: test-matrix
+test-matrix: ## Part of make test: lead volumes through faults on boxes of every kind, over API, TLS and SSH
+	cd cmd/rds-csi && CGO_ENABLED=0 $(GO) test -trimpath -timeout 30m -run '^TestMatrix$$'
+
+.PHONY: test-volume
+test-volume: ## Part of make test: explore and simulate the volume
+	cd actors && nice $(GO) test -run '^(TestExplore|TestSimulation)$$'
 
 .PHONY: explore
 explore: ## Explore larger worlds of a volume: DEEPER=1 a fault more, 2 and a request more, 3 and a moment more

@@ -6,6 +6,8 @@ package main
 import (
 	"bytes"
 	"flag"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -21,6 +23,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// Ginkgo, which runs csi-sanity, waits for an interrupt as long as the process lives.
 		goleak.IgnoreTopFunction("github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"),
+		goleak.Cleanup(func(code int) {
+			if matrixSummary != "" {
+				fmt.Println(matrixSummary)
+			}
+			os.Exit(code)
+		}),
 	)
 }
 

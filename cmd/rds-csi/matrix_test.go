@@ -19,11 +19,11 @@ import (
 	"github.com/rds-csi/rds-csi/actors"
 )
 
-// The environment of the matrix, which CONTRIBUTING.md describes.
-const (
-	matrixEnv       = "RDS_MATRIX"        // "all": every cell
-	matrixReportEnv = "RDS_MATRIX_REPORT" // a file for the summary
-)
+// matrixEnv is the environment variable that chooses cells; "all": every cell. CONTRIBUTING.md describes it.
+const matrixEnv = "RDS_MATRIX"
+
+// matrixSummary is what TestMain prints in the end: how large the matrix was, if it ran.
+var matrixSummary string
 
 // matrixReserve is how long before the deadline of go test no life begins any more: on a machine that is too
 // busy the matrix fails and says how much it has left out.
@@ -39,9 +39,10 @@ func TestMatrix(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the matrix takes minutes")
 	}
+	t.Parallel() // with tests that wait most of their time
 	defer debug.SetGCPercent(debug.SetGCPercent(600)) // many small boxes, and memory for all
 	ctx, stop := context.WithCancel(t.Context())
-	places := 24 * runtime.GOMAXPROCS(0)
+	places := 64 * runtime.GOMAXPROCS(0)
 	m := &matrix{
 		template: newTemplate(t), places: make(chan struct{}, places), pace: newPace(ctx, places),
 		most: map[transport]int{},
@@ -84,20 +85,17 @@ type matrix struct {
 // report says how large the matrix was.
 func (m *matrix) report(t *testing.T) {
 	cells := "changes in full over api, the rest by pairs"
-	if os.Getenv(matrixEnv) == "all" {
+	switch {
+	case os.Getenv(matrixEnv) == "all":
 		cells = "all"
+	case raceDetector:
+		cells = "by pairs"
 	}
-	summary := fmt.Sprintf("matrix: %d switches × %d faults × %d commands (api), %d (tls), %d (ssh), %s: %d lives, %d disagreements",
+	matrixSummary = fmt.Sprintf("matrix: %d switches × %d faults × %d commands (api), %d (tls), %d (ssh), %s: %d lives, %d disagreements",
 		len(variations()), len(troubles()), m.most[overAPI], m.most[overTLS], m.most[overSSH], cells, m.lives.Load(), m.wrong.Load())
 	if n := m.unled.Load(); n > 0 {
-		summary += fmt.Sprintf(", %d not led", n)
+		matrixSummary += fmt.Sprintf(", %d not led", n)
 		t.Errorf("for %d lives no time was left: give go test a larger -timeout", n)
-	}
-	t.Log(summary)
-	if file := os.Getenv(matrixReportEnv); file != "" {
-		if err := os.WriteFile(file, []byte(summary+"\n"), 0o644); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
@@ -112,12 +110,12 @@ type group struct {
 	n   int // of the last volume
 }
 
-// run leads the lives that are chosen. Over the API, where they are most, they share two boxes.
+// run leads the lives that are chosen. Over the API, where they are most, they share some boxes.
 func (g *group) run(chosen choice) {
 	boxes := []*group{g}
-	if g.via == overAPI {
-		second := *g
-		boxes = append(boxes, &second)
+	for g.via == overAPI && !raceDetector && len(boxes) < 4 {
+		another := *g
+		boxes = append(boxes, &another)
 	}
 	g.start()
 	cells := g.cells(chosen)
@@ -258,9 +256,9 @@ type choice func(trouble, command, fencing int, at occurrence) bool
 // plan returns the cells of a switch over a transport. All of them take hours, so that by default
 //
 //   - over the API each change meets every trouble under every switch, and what only reads meets every
-//     trouble, and is there under every switch;
+//     trouble, and is there under every switch; under the race detector a change does as what only reads;
 //   - over the API with TLS each switch meets every trouble and has trouble at every command, and so has
-//     each trouble each command;
+//     each trouble each command; under the race detector each trouble meets each command;
 //   - over SSH each trouble meets each command, and each switch meets every trouble;
 //   - the three ways of fencing take turns.
 func plan(via transport, sw int) choice {
@@ -273,9 +271,9 @@ func plan(via transport, sw int) choice {
 		switch {
 		case (sw+trouble+command)%fencings != fencing:
 			return false
-		case via == overSSH:
+		case via == overSSH, via == overTLS && raceDetector:
 			return (trouble+command)%switches == sw
-		case via == overAPI && at.changes():
+		case via == overAPI && at.changes() && !raceDetector:
 			return true
 		}
 		return (sw+command)%faults == trouble
@@ -297,15 +295,18 @@ func TestMatrixPlan(t *testing.T) {
 				}
 			}
 		}
-		want := switches*faults + faults*commands
-		if via == overSSH { // a switch need not have trouble at every command
-			for pair := range met {
-				if pair[1] < 0 {
-					delete(met, pair)
-				}
+		want := switches*faults + faults*commands + switches*commands
+		for pair := range met {
+			switch { // what a switch need not meet
+			case via == overSSH && pair[1] < 0, via == overTLS && raceDetector && pair[0] >= 0:
+				delete(met, pair)
 			}
-		} else {
-			want += switches * commands
+		}
+		switch {
+		case via == overSSH:
+			want -= switches * commands
+		case via == overTLS && raceDetector:
+			want = faults * commands
 		}
 		if len(met) != want {
 			t.Errorf("%s: %d pairs are met, want %d", via, len(met), want)
