@@ -128,6 +128,33 @@ func TestALeaseIsSeized(t *testing.T) {
 	})
 }
 
+// TestALongerLeaseIsSeizedLater: whoever holds it may have more time for a write, and be cut off, so that it does not
+// see that it was taken.
+func TestALongerLeaseIsSeizedLater(t *testing.T) {
+	const longer = 80
+	synctest.Test(t, func(t *testing.T) {
+		now := metav1.NowMicro()
+		client := fake.NewClientset(&coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "rds-csi", Name: "rds-csi"},
+			Spec: coordinationv1.LeaseSpec{
+				HolderIdentity: new("a"), LeaseDurationSeconds: new(int32(longer)), AcquireTime: &now, RenewTime: &now,
+			},
+		})
+		person, err := NewLease(LeaseConfig{
+			Client: client, Namespace: "rds-csi", Name: "rds-csi", Identity: "person", WriteTimeout: time.Second, Seize: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := person.Run(t.Context(), func(context.Context) error { return person.MayWrite() }); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(now.Time); waited < longer*time.Second {
+			t.Errorf("it led after %v, and its lease lasts %d s", waited, longer)
+		}
+	})
+}
+
 // TestALeaseThatNobodyHoldsIsNotWaitedFor.
 func TestALeaseThatNobodyHoldsIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
