@@ -119,6 +119,20 @@ func TestJudge(t *testing.T) {
 			},
 			"",
 		},
+		{
+			"a hotplugged disk whose pod tells no job",
+			[]*corev1.Pod{
+				newTestPod("launcher-b", "b", launches("web", "vm-1"), targets("job-1"), diskless), newTestPod("hp-b", "b", plugs("launcher-b"), pending),
+			},
+			"",
+		},
+		{
+			"a hotplugged disk whose pod alone tells the job",
+			[]*corev1.Pod{
+				newTestPod("launcher-b", "b", launches("web", "vm-1"), diskless), newTestPod("hp-b", "b", plugs("launcher-b"), targets("job-1"), pending),
+			},
+			"",
+		},
 
 		{"an importer, then a launcher", []*corev1.Pod{newTestPod("importer", "a"), newTestPod("launcher-b", "b", launches("web", "vm-1"), pending)}, "importer on node a uses it and is no VM's"},
 		{"an importer that finished, then a launcher", []*corev1.Pod{newTestPod("importer", "a", ended), newTestPod("launcher-b", "b", launches("web", "vm-1"), pending)}, "no live migration's target"},
