@@ -154,6 +154,15 @@ func TestTheStandbyWaits(t *testing.T) {
 	if len(second.inherited) > 0 {
 		t.Error("the standby looked at what there is to tell")
 	}
+	// Whatever a standby would write all the same is not sent.
+	volumes, err := second.box.List(t.Context())
+	if err != nil || len(volumes) != 1 {
+		t.Fatalf("the standby reads %+v, %v", volumes, err)
+	}
+	if err := second.box.Delete(t.Context(), volumes[0].ID); !errors.Is(err, actors.ErrUnavailable) {
+		t.Errorf("the standby's Delete = %v, want ErrUnavailable", err)
+	}
+
 	first.stop()
 	second.awaitReady(t)
 	<-second.inherited
