@@ -3,19 +3,15 @@
 
 package main
 
-// A mutant is a deliberate fault: in a file of actors/, what is right becomes wrong.
-type mutant struct {
-	name, file   string
-	right, wrong string // right occurs once
-}
-
-var mutants = []mutant{
+// The volume: its state machine, its mailbox and the supervisor.
+var faultsOfActors = []fault{
 	// P1: exclusion.
 	{"drop the third-node check", "publish.go", "case len(l.Grants) >= 2:", "case len(l.Grants) >= 3:"},
 	{"let two writers have a ReadWriteOnce volume", "publish.go", "case r.access == AccessSingle:", "case r.access == AccessNone:"},
 	{"let a reader in beside a writer", "publish.go", "case l.Access != r.access:\n\t\twhy", "case l.Access == AccessNone:\n\t\twhy"},
 	{"forget the other node on unpublish", "unpublish.go", `return node == "" || g.Node == node`, "return true"},
 	{"revoke the target at the timeout", "verdict.go", "l.Told, l.Left = mg.entry(r.kind), \"\"", "l.Told, l.Left, l.Grants = mg.entry(r.kind), \"\", l.Grants[:1]"},
+	{"grant to a node that is fenced", "requests.go", "\tif err != nil {\n\t\treturn Volume{}, fmt.Errorf(\"publish volume", "\tif err != nil && ctx.Err() != nil {\n\t\treturn Volume{}, fmt.Errorf(\"publish volume"},
 	{"delete what is attached", "exclusive.go", "r.op.Kind == OpDelete && n > 0", "r.op.Kind == OpDelete && n > 2"},
 
 	// P2: order.
@@ -26,12 +22,19 @@ var mutants = []mutant{
 	{"skip the rebuild barrier where there is no row", "observe.go", "return s.vol.Exists && s.ours() != nil && !s.adoptable()", "return s.ours() != nil"},
 	{"believe an acknowledgement without the read-back", "settle.go", "st.blind || v.shows(st.row)", "st.blind || v.Exists"},
 	{"read back before the lost write's time is over", "settle.go", "// The lost write was given up before this one was sent.\n\t\tst.due = m.over()", "st.due = m.now"},
+	{"skip the quiet time after a start", "supervisor.go", "if s.cfg.Quiet > 0 {", "if s.cfg.Quiet > time.Hour {"},
+	{"skip the quiet time after a panic", "loop.go", "\trules.Quiet = later(rules.Quiet, time.Now().Add(rules.CommandTimeout))\n", ""},
+	{"begin anew while an effect is in flight", "loop.go", "\tif a.busy {\n\t\ta.last(a.awaitResult())\n\t}\n\trules := ", "\trules := "},
+	{"stop while an effect is in flight", "loop.go", "\tif a.busy {\n\t\ta.last(a.awaitResult())\n\t}\n}", "}"},
+	{"retire while a message is on its way", "supervisor.go", "if len(a.mailbox) > 0 || len(a.news.wake) > 0 {", "if len(a.news.wake) > 0 {"},
+	{"let the end of the driver cut an operation short", "supervisor.go", "s.work = context.WithoutCancel(ctx)", "s.work = ctx"},
 	{"use a generation twice", "row.go", "gen = max(gen, m.s.settling.gen)", "gen = max(gen, 1)"},
 
 	// P3: one answer.
 	{"answer OK on an unresolved revoke", "unpublish.go", `m.refuse(fmt.Errorf("revoke volume %s: the box did not acknowledge it: %w", m.s.id, unresolved(err)))`, "m.reply(m.pop(), nil)"},
 	{"answer OK on an unresolved grant", "publish.go", `m.refuse(fmt.Errorf("grant volume %s: the box did not acknowledge it: %w", m.s.id, unresolved(err)))`, "m.reply(m.pop(), nil)"},
 	{"answer an unpublish before its settlement ends", "unpublish.go", "m.hold(m.pop())", "m.reply(m.pop(), nil)"},
+	{"take an operation that panicked for one that did nothing", "worker.go", "the operation panicked: %w\", ErrUnresolved", "the operation panicked: %w\", ErrUnavailable"},
 	{"forget who joined", "queue.go", "leader.waiters = append(leader.waiters, r.waiters...)", "leader.waiters = append([]Waiter(nil), leader.waiters...)"},
 	{"say NotFound of what may have been created", "publish.go", "if m.s.settling != nil {", "if m.s.settling != nil && m.s.vol.Exists {"},
 
@@ -47,6 +50,11 @@ var mutants = []mutant{
 	{"leave the outcome out of the ledger", "migration.go", "after.Told = mg.entry(r.kind)\n\tif !decided", "if !decided"},
 	{"tell an outcome that was told", "migration.go", `m.told = strings.HasSuffix(l.Told, "."+m.target.At.String())`, `m.told = strings.HasSuffix(l.Told, "?")`},
 	{"tell nobody of a lost revoke", "unpublish.go", "m.s.settling.toTell = told", "m.s.settling.toTell = nil"},
+	{"tell an outcome and leave it pending", "migration.go", "\t\treturn after, out\n\t}\n\treturn after, append(", "\t\treturn after, append(out, mg.announcing(mg.orderOf(after)))\n\t}\n\treturn after, append("},
+	{"tell a pending outcome twice", "verdict.go", "\tl.Told, l.Left = mg.entry(r.kind), \"\"\n\tm.s.toTell", "\tm.s.toTell"},
+	{"tell a pending outcome and keep it in the ledger", "migration.go", "\t\tafter.Told, after.Left = mg.entry(r.kind), \"\"\n\t\tout = ", "\t\tout = "},
+	{"let an outcome be pending for good", "verdict.go", "if m.s.waits(mg) && m.now.Before(m.s.ruleBy) {", "if m.s.waits(mg) {"},
+	{"forget who left when an outcome is pending", "migration.go", "\tif !decided {\n\t\tafter.Left = mg.source.Node\n\t\tif after.Granted(mg.source.Node) {", "\tif !decided {\n\t\tafter.Left = mg.source.Node\n\t\tif after.Granted(mg.target.Node) {"},
 	{"never mind the timeout", "verdict.go", "if !ok || m.now.Before(at) {", "if !ok || m.now.Before(at) || m.s.known {"},
 
 	{"rule by detach order though KubeVirt has decided", "migration.go", "r, decided := m.s.verdict(mg)\n\tif !decided && (", "r, decided := m.s.verdict(mg)\n\tdecided = false\n\tif !decided && ("},
@@ -71,6 +79,8 @@ var mutants = []mutant{
 	{"turn a running VM's NQN into another when adopting", "adoption.go", "if row.NQN != m.s.vol.NQN {", "if row.NQN == \"\" {"},
 	{"make a new NQN under a running VM", "publish.go", "r.nqn != \"\" && r.nqn == m.s.vol.NQN", "r.nqn != r.nqn[:0] && r.nqn == \"\""},
 	{"clear any number of grants", "recheck.go", "if n > max(s.cfg.StaleLimit, 0) || (n > 0 && frozen != nil) {", "if n > 0 && frozen != nil {"},
+	{"confirm a suspicion although revokes are frozen", "worker.go", "if done.Err = a.sup.frozen(ctx); done.Err == nil {", "if done.Err = nil; done.Err == nil {"},
+	{"compare grants with who was wanted before them", "recheck.go", "\trows, err := s.List(ctx)\n\tif err != nil {\n\t\treturn err\n\t}\n\t// After the rows: whoever is granted had a VolumeAttachment by then.\n\twanted, err := s.cfg.Orchestrator.Wanted()", "\twanted, err := s.cfg.Orchestrator.Wanted()\n\tif err != nil {\n\t\treturn err\n\t}\n\trows, err := s.List(ctx)"},
 	{"clear grants although revokes are frozen", "recheck.go", "if n > max(s.cfg.StaleLimit, 0) || (n > 0 && frozen != nil) {", "if n > max(s.cfg.StaleLimit, 0) {"},
 
 	// P6: fence.
