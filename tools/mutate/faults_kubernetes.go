@@ -50,7 +50,7 @@ var faultsOfKubernetes = []fault{
 	{"take the newer attachment for the older", "adopt.go", "x.CreationTimestamp.Compare(y.CreationTimestamp.Time)", "y.CreationTimestamp.Compare(x.CreationTimestamp.Time)"},
 	{"adopt by the cache", "adopt.go", "pv, err := a.config.Client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{})", "pv, err := a.config.Claims.named(name), ctx.Err()\n\t\tif pv == nil {\n\t\t\tcontinue\n\t\t}"},
 	{"adopt a volume that no PersistentVolume has", "adopt.go", "if len(found) == 0 {", "if len(found) == 0 && ctx.Err() == nil {\n\t\tfound = append(found, &corev1.PersistentVolume{Spec: corev1.PersistentVolumeSpec{\n\t\t\tAccessModes:            []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},\n\t\t\tPersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{}},\n\t\t}})\n\t}\n\tif len(found) == 0 {"},
-	{"adopt a filesystem as a shared volume", "adopt.go", "case block && has(corev1.ReadWriteMany):", "case has(corev1.ReadWriteMany):"},
+	{"adopt a filesystem as a shared volume", "adopt.go", "case block && has(corev1.ReadWriteMany):", "case (block || pv.Name != \"\") && has(corev1.ReadWriteMany):"},
 	{"adopt a grant to one node too many", "adopt.go", "\tcase actors.AccessSingle:\n\t\tmost = 1", "\tcase actors.AccessSingle:\n\t\tmost = 2"},
 	{"adopt a grant that was never made", "adopt.go", "return va.Spec.Attacher != a.config.Driver || !va.Status.Attached", "return va.Spec.Attacher != a.config.Driver"},
 	{"share a list of attachments that began before the reader asked", "listing.go", "\tl.close() // who asks from now on asked too late for this one\n\tf.items, f.err = l.read(ctx)", "\tf.items, f.err = l.read(ctx)\n\tl.close()"},

@@ -49,7 +49,7 @@ var faultsOfCSI = []fault{
 	{"delete a file that no publishing made", "node_stage.go", "info.Mode().IsRegular() && info.Size() > 0 {", "info.Mode().IsRegular() && info.Size() < 0 {"},
 	{"connect to a subsystem that is not the volume's", "node_context.go", "if _, ok := actors.NQNPrefix(nqn, id); !ok {", "if nqn == \"\" {"},
 	{"connect as another node", "node_context.go", "host.NQN == \"\" || host == published {", "host.NQN != \"?\" {"},
-	{"let options of the kernel into an address", "node_context.go", "(err != nil || addr.Zone() != \"\") && !hostnameForm", "err != nil && !hostnameForm"},
+	{"let options of the kernel into an address", "node_context.go", "(err != nil || addr.Zone() != \"\") && !hostnameForm", "(err != nil || addr.Zone() == \"?\") && !hostnameForm"},
 	{"believe a damaged record", "node_record.go", "r.Version != recordVersion || r.Volume != id || !ok {", "r.Version != recordVersion || !ok {"},
 }
 
@@ -76,7 +76,7 @@ var faultsOfNVMe = []fault{
 	{"overlook device mapper", "users.go", `num.String(), "holders")`, `num.String(), "slaves")`},
 	{"overlook loop devices", "users.go", "{d.mounters, d.drivers, d.loops, d.openers}", "{d.mounters, d.drivers, d.openers}"},
 	{"overlook a VM that has the device open", "users.go", "{d.mounters, d.drivers, d.loops, d.openers}", "{d.mounters, d.drivers, d.loops}"},
-	{"overlook partitions", "users.go", "\t\tnums = append(nums, num)\n", ""},
+	{"overlook partitions", "users.go", "\t\tnums = append(nums, num)\n", "\t\t_ = num\n"},
 	{"overlook a mount that is out of sight", "users.go", "case errors.Is(err, syscall.EBUSY):", "case errors.Is(err, syscall.EBUSY):\n\t\treturn nil\n\tcase errors.Is(err, syscall.EALREADY):"},
 	{"say that it is disconnected before it is", "disconnect.go", "return d.waitGone(ctx, nqn, deletes)", "_ = deletes\n\treturn ctx.Err()"},
 	{"disconnect by a name that is another controller's by now", "connect.go", "if err != nil || !ok || nqn != c.nqn {", "if err != nil || !ok || nqn == \"\" {"},
