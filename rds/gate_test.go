@@ -52,3 +52,27 @@ func TestOneMayChange(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoMayChangeIsAskedLast: a change that waited for a session, while the lease was lost, is not sent.
+func TestWhoMayChangeIsAskedLast(t *testing.T) {
+	for name, gather := range map[string]bool{"each by itself": false, "gathered": true} {
+		t.Run(name, func(t *testing.T) {
+			var lost error
+			slowly(t, func() error { return lost }, gather, func(t *testing.T, box *slowBox, b *Box) {
+				first := start(t.Context(), b, nil, 1)
+				second := start(t.Context(), b, nil, 2) // waits
+				lost = errors.New("the lease was lost")
+				box.goOn <- struct{}{}
+				if a := <-first; a.err != nil {
+					t.Error(a.err)
+				}
+				if a := <-second; !errors.Is(a.err, lost) || fateOf(a.err) != unsent {
+					t.Errorf("the one that waited = %+v, want that it was not sent", a)
+				}
+				if got := box.lengths(); got != "[1]" {
+					t.Errorf("sent together: %s", got)
+				}
+			})
+		})
+	}
+}

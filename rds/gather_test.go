@@ -75,10 +75,17 @@ func (b *slowBox) lengths() string {
 // gathered runs a test in a bubble, with a Box of one common session whose changes are gathered.
 func gathered(t *testing.T, test func(*testing.T, *slowBox, *Box)) {
 	t.Helper()
+	slowly(t, nil, true, test)
+}
+
+// slowly runs a test in a bubble, with a Box of one common session that asks whether it may change.
+func slowly(t *testing.T, may func() error, gather bool, test func(*testing.T, *slowBox, *Box)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		box := &slowBox{script: script{live: map[*scripted]bool{}}, goOn: make(chan struct{})}
 		cfg, err := Config{
 			Address: "rds:22", Cluster: testCluster, VolumePaths: []string{testPath}, Sessions: 2, CommandTimeout: 10 * time.Second,
+			MayChange: may,
 		}.complete()
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +97,7 @@ func gathered(t *testing.T, test func(*testing.T, *slowBox, *Box)) {
 				return nil, err
 			}
 			return slowSession{scripted, box}, nil
-		}, 1, true)
+		}, 1, gather)
 		test(t, box, b)
 		b.Close()
 	})
