@@ -39,7 +39,7 @@ func TestMatrix(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the matrix takes minutes")
 	}
-	t.Parallel() // with tests that wait most of their time
+	t.Parallel()                                      // with tests that wait most of their time
 	defer debug.SetGCPercent(debug.SetGCPercent(600)) // many small boxes, and memory for all
 	ctx, stop := context.WithCancel(t.Context())
 	places := 64 * runtime.GOMAXPROCS(0)

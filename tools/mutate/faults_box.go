@@ -12,9 +12,11 @@ var faultsOfBox = []fault{
 	{"ask for the lease before there is a session", "send.go", "\tvar a answer\n\t_ = b.observe(", "\tvar a answer\n\tif b.cfg.MayChange != nil {\n\t\tif err := b.cfg.MayChange(); err != nil {\n\t\t\ta.err = unavailable(err)\n\t\t\treturn a\n\t\t}\n\t}\n\t_ = b.observe("},
 
 	// Reads.
-	{"share a listing that began before the reader asked", "list.go",
+	{
+		"share a listing that began before the reader asked", "list.go",
 		"\t\tls.next = nil // who asks from now on gets the one after\n\t\tls.mu.Unlock()\n\t\tif l == nil {\n\t\t\tcontinue\n\t\t}\n\t\tif l.snap, l.err = b.list(last); l.err != nil {",
-		"\t\tls.mu.Unlock()\n\t\tif l == nil {\n\t\t\tcontinue\n\t\t}\n\t\tl.snap, l.err = b.list(last)\n\t\tls.mu.Lock()\n\t\tls.next = nil\n\t\tls.mu.Unlock()\n\t\tif l.err != nil {"},
+		"\t\tls.mu.Unlock()\n\t\tif l == nil {\n\t\t\tcontinue\n\t\t}\n\t\tl.snap, l.err = b.list(last)\n\t\tls.mu.Lock()\n\t\tls.next = nil\n\t\tls.mu.Unlock()\n\t\tif l.err != nil {",
+	},
 	{"take a row that is missing with its pool for removed", "list.go", "errors.Join(b.complete(snap), snap.late(id))", "snap.late(id)"},
 	{"take a row that is late after a restart for removed", "list.go", "errors.Join(b.complete(snap), snap.late(id))", "b.complete(snap)"},
 	{"list what is there while a pool is missing", "list.go", "if err := b.complete(snap); err != nil {\n\t\treturn nil,", "if err := b.complete(snap); err != nil && len(snap.volumes) > 1000 {\n\t\treturn nil,"},
