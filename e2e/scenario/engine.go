@@ -5,7 +5,6 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/rds-csi/rds-csi/e2e/await"
 )
 
 // A Command is a word of the scripts.
@@ -24,9 +25,6 @@ type Command struct {
 
 // worldKey is under which a script finds its world.
 type worldKey struct{}
-
-// limit bounds each wait. It is no promise about speed: what takes longer hangs.
-const limit = 2 * time.Minute
 
 // worthTelling is how long a command takes that tells its time.
 const worthTelling = time.Second
@@ -118,25 +116,7 @@ func (s script) Run(name string, f func(testscript.T)) {
 
 // eventually asks until the answer is nil, and fails with the last answer if that takes too long.
 func eventually(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	var last error
-	for {
-		err := ask(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
-			last = err // one that came of the end of ctx says nothing
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("it did not come to that: %w", context.Cause(ctx)), last)
-		}
-	}
+	return await.Nil(ctx, ask)
 }
 
 // words are a command's arguments: plain ones, and those of the form key=value.

@@ -62,7 +62,7 @@ func (st *Stage) put(p *plane) {
 // retire stops a control plane on which something failed: no scenario shall meet what is left there. Its logs are
 // kept.
 func (st *Stage) retire(p *plane) error {
-	return errors.Join(p.close(), keepLogs(filepath.Join(st.cfg.Dir, p.dir), filepath.Join(st.cfg.Logs, p.dir)))
+	return errors.Join(p.close(), controlplane.KeepLogs(filepath.Join(st.cfg.Dir, p.dir), filepath.Join(st.cfg.Logs, p.dir)))
 }
 
 // start starts the control plane and applies the manifests. Close must follow, also where it fails.

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -70,29 +69,4 @@ func (st *Stage) Close() error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
-}
-
-// keepLogs copies the logs of a directory to another.
-func keepLogs(from, to string) error {
-	logs, err := filepath.Glob(filepath.Join(from, "*.log"))
-	if err != nil {
-		return fmt.Errorf("look for logs: %w", err)
-	}
-	deeper, err := filepath.Glob(filepath.Join(from, "*", "*.log"))
-	if err != nil {
-		return fmt.Errorf("look for logs: %w", err)
-	}
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return fmt.Errorf("keep logs: %w", err)
-	}
-	for _, log := range append(logs, deeper...) {
-		content, err := os.ReadFile(log)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, filepath.Base(log)), content, 0o600)
-		}
-		if err != nil {
-			return fmt.Errorf("keep logs: %w", err)
-		}
-	}
-	return nil
 }

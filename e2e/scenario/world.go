@@ -18,6 +18,7 @@ import (
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/e2e/box"
+	"github.com/rds-csi/rds-csi/e2e/controlplane"
 	"github.com/rds-csi/rds-csi/e2e/driver"
 	"github.com/rds-csi/rds-csi/e2e/kubevirt"
 	"github.com/rds-csi/rds-csi/e2e/manifests"
@@ -158,7 +159,7 @@ func (w *world) cleanUp(ctx context.Context) error {
 	}
 	errs = append(errs, w.logFile.Close())
 	if w.broken || errors.Join(errs...) != nil {
-		errs = append(errs, keepLogs(w.dir, filepath.Join(w.cfg.Logs, w.name)), w.retire(w.plane))
+		errs = append(errs, controlplane.KeepLogs(w.dir, filepath.Join(w.cfg.Logs, w.name)), w.retire(w.plane))
 	} else {
 		w.put(w.plane)
 	}
