@@ -87,6 +87,10 @@ e2e: ## Run the driver against a real control plane and sidecars, RUNS times (SC
 e2e-tools: ## Build that control plane once, into a cache outside of the clone: 11 minutes of CPU
 	@GO='$(GO)' e2e/tools/build
 
+.PHONY: e2e-kernel
+e2e-kernel: ## Run the driver on real kernels in QEMU, RUNS times (SCENARIO=6.12/Faults)
+	@GO='$(GO)' e2e/run-kernel '$(SCENARIO)' '$(RUNS)'
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (60s), one after the other
 	@GO='$(GO)' tools/fuzz '$(FUZZTIME)'
@@ -105,7 +109,7 @@ $(LINT): tools/lint/go.mod tools/lint/go.sum
 verify: ## Check formatting, vet, go.mod, scripts, links and manifests, then lint
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
-	bash -n .ci/run tools/fuzz e2e/run e2e/tools/build
+	bash -n .ci/run tools/fuzz e2e/run e2e/run-kernel e2e/guest/fetch e2e/tools/build
 	$(GO) vet ./...
 	cd e2e && $(GO) vet ./...
 	$(GO) mod tidy -diff
