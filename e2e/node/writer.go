@@ -5,12 +5,12 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"hash/fnv"
 	"sync/atomic"
 	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/e2e/stamp"
 )
 
 // A Writer is a VM that writes block after block to its disk. A write that fails is tried again, for as
@@ -22,9 +22,8 @@ type Writer struct {
 }
 
 const (
-	writeBlock = 4096
 	writePause = 5 * time.Millisecond // between two writes: a VM that is not busy
-	writeRing  = 64                   // blocks
+	writeSlots = 64                   // of the ring
 )
 
 // Write lets a VM write to a volume that is staged on this node.
@@ -41,20 +40,21 @@ func (p *Plugin) Write(id actors.VolumeID) *Writer {
 func (w *Writer) run(ctx context.Context, p *Plugin, id actors.VolumeID) {
 	tick := time.NewTicker(writePause)
 	defer tick.Stop()
-	block := make([]byte, writeBlock)
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(p.cfg.Name)) // a hash takes everything
-	base := int64(h.Sum64()%16) * writeRing * writeBlock
+	ring := stamp.Ring{Writer: p.cfg.Name, Slots: writeSlots, Parts: 1}
+	ring.Base = int64(h.Sum64()%16) * int64(ring.Length())
+	block := make([]byte, ring.Write())
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		n := w.acked.Load()
-		copy(block, fmt.Sprintf("%s wrote block %d", p.cfg.Name, n))
+		n := w.acked.Load() + 1
+		ring.Fill(block, n)
 		if disk := p.devices.volume(id); disk != nil {
-			if _, err := disk.WriteAtContext(ctx, block, base+int64(n%writeRing)*writeBlock); err == nil {
+			if _, err := disk.WriteAtContext(ctx, block, ring.Offset(n)); err == nil {
 				w.acked.Add(1)
 			}
 		}

@@ -92,6 +92,21 @@ func (r Ring) verify(p []byte, slot int, begun, acked uint64) error {
 	return nil
 }
 
+// VerifyLost is Verify for a writer that was lost after it had been known that so many writes were acknowledged. What
+// lies behind that tells itself: a write begins when the one before it was acknowledged.
+func (r Ring) VerifyLost(p []byte, acked uint64) error {
+	last := acked
+	for at := 0; at+Size <= len(p); at += Size {
+		if s, err := Read(p[at : at+Size]); err == nil && s.Writer == r.Writer {
+			last = max(last, s.Number)
+		}
+	}
+	if last > acked {
+		acked = last - 1
+	}
+	return r.Verify(p, last+1, acked)
+}
+
 // newest is the last of the first writes that went to a slot; 0: none did.
 func (r Ring) newest(slot int, last uint64) uint64 {
 	behind := (last + uint64(r.Slots) - uint64(slot)) % uint64(r.Slots) //nolint:gosec // a slot is smaller than Slots

@@ -76,6 +76,33 @@ func TestRingsTellWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestARingOfALostWriterTellsHowFarItCame(t *testing.T) {
+	ring := stamp.Ring{Writer: "vm", Slots: 4, Parts: 2}
+	for name, tt := range map[string]struct {
+		last, acked uint64
+		harm        func(p []byte)
+		want        string
+	}{
+		"it wrote no more":          {last: 6, acked: 6},
+		"it went on":                {last: 11, acked: 2},
+		"it was lost in a write":    {last: 6, acked: 5, harm: func(p []byte) { p[ring.Offset(7)] ^= 1 }},
+		"what it knew is lost":      {last: 5, acked: 6, want: "write 6 is lost"},
+		"one before the last":       {last: 11, acked: 2, harm: func(p []byte) { clear(p[ring.Offset(10):][:ring.Write()]) }, want: "write 10 is lost"},
+		"a torn one before another": {last: 11, acked: 2, harm: func(p []byte) { p[ring.Offset(9)] ^= 1 }, want: "part 0 of write 9: the part is torn"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := written(ring, tt.last)
+			if tt.harm != nil {
+				tt.harm(p)
+			}
+			err := ring.VerifyLost(p, tt.acked)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestRingsAreChecked(t *testing.T) {
 	for _, r := range []stamp.Ring{
 		{Slots: 1, Parts: 1},
