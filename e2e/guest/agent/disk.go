@@ -190,5 +190,8 @@ func verify(_ context.Context, v api.Verification) (none nothing, err error) {
 	if _, err := f.ReadAt(buf, v.Ring.Base); err != nil && !errors.Is(err, io.EOF) {
 		return none, fmt.Errorf("read the ring of %s: %w", v.Ring.Writer, err)
 	}
+	if v.Lost {
+		return none, v.Ring.VerifyLost(buf, v.Acked)
+	}
 	return none, v.Ring.Verify(buf, v.Begun, v.Acked)
 }

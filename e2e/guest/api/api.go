@@ -120,4 +120,6 @@ type Verification struct {
 	Ring  stamp.Ring `json:"ring"`
 	Begun uint64     `json:"begun"`
 	Acked uint64     `json:"acked"`
+	// Lost says that the writer is lost, and may have written more than it is known to have.
+	Lost bool `json:"lost"`
 }

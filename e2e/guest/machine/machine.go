@@ -42,12 +42,13 @@ type Machine struct {
 	ports   map[int]int // of the machine around, by the guest's
 }
 
-// BootLimit is how long a guest may take to boot.
-const BootLimit = time.Minute
+// bootLimit is how long a guest may take to boot, which takes some seconds on a machine that is not busy. It is no
+// promise about speed: what takes longer hangs.
+const bootLimit = 2 * time.Minute
 
 // Start boots a guest and returns when its agent answers.
 func Start(ctx context.Context, cfg Config) (_ *Machine, err error) {
-	ctx, cancel := context.WithTimeout(ctx, BootLimit)
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
 	m := &Machine{cfg: cfg}
 	defer func() {
