@@ -5,6 +5,7 @@ package kernel_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,9 @@ import (
 // outage is how long the box is away. It is longer than the kernel's keep-alive timeout and its delay between two
 // attempts to reconnect.
 const outage = 8 * time.Second
+
+// attempts is how long attempts to reconnect are refused: some are made meanwhile.
+const attempts = 5 * time.Second
 
 // faults disturbs the box while a node writes to a block device and to a file. The kernel reconnects: writes wait,
 // none fails, and none is lost or torn.
@@ -50,6 +54,14 @@ func faults(t *testing.T, s story) {
 				return err
 			}
 			return s.Box.Do(ctx, "thaw", `{"nvme": true}`)
+		}},
+		{"the exports are gone", func(ctx context.Context) error {
+			if err := s.Box.Do(ctx, "settings", `{"pool-missing": true}`); err != nil {
+				return err
+			}
+			err := s.stateIs(ctx, s.a, "connecting")
+			wait(ctx, attempts)
+			return errors.Join(err, s.Box.Do(ctx, "settings", `{"pool-missing": false}`))
 		}},
 		{"the box reboots", func(ctx context.Context) error { return s.Box.Do(ctx, "reboot", "") }},
 	} {

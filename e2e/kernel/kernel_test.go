@@ -91,7 +91,10 @@ var stories = []struct {
 	{"Lifecycle", lifecycle},
 	{"TwoNodes", twoNodes},
 	{"Expand", expand},
+	{"Restart", restart},
 	{"Faults", faults},
+	{"Fence", fence},
+	{"Crash", crash},
 }
 
 // TestKernel tells the stories. One of them: -run TestKernel/6.12/Expand

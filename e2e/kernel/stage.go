@@ -58,13 +58,22 @@ func NewStage(ctx context.Context, cfg Config) (_ *Stage, err error) {
 	if err := st.Box.Start(ctx); err != nil {
 		return nil, err
 	}
-	return st, st.startController(ctx)
+	return st, st.startController(ctx, cfg.Nodes)
 }
 
 func (st *Stage) dir(name string) string { return filepath.Join(st.cfg.Dir, name) }
 
+// Know restarts the controller with a list of the nodes that exist. One that is not in it is lost: a revoke from it is
+// forced, as from a node that Kubernetes has no object of any more.
+func (st *Stage) Know(ctx context.Context, nodes ...string) error {
+	if err := errors.Join(st.conn.Close(), st.controller.Stop()); err != nil {
+		return err
+	}
+	return st.startController(ctx, nodes)
+}
+
 // startController starts rds-csi controller and returns when it is ready.
-func (st *Stage) startController(ctx context.Context) error {
+func (st *Stage) startController(ctx context.Context, nodes []string) error {
 	dir := st.dir("controller")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -81,7 +90,7 @@ func (st *Stage) startController(ctx context.Context) error {
 	endpoint := "unix://" + filepath.Join(dir, "csi.sock")
 	// A controller that has just started waits for what an earlier one may have sent: as long as a command may take.
 	st.controller = controlplane.NewComponent(st.cfg.Parts.Program("rds-csi"), dir, "rds-csi", "controller",
-		"--kubernetes=false", "--cluster-id="+cluster, "--nodes="+strings.Join(st.cfg.Nodes, ","), "--endpoint="+endpoint,
+		"--kubernetes=false", "--cluster-id="+cluster, "--nodes="+strings.Join(nodes, ","), "--endpoint="+endpoint,
 		"--rds-address="+st.Box.Address(), "--rds-ca-file="+filepath.Join(dir, "ca.pem"), "--rds-user="+box.Username,
 		"--rds-password-file="+filepath.Join(dir, "password"), "--http-address="+st.Box.Host()+":0", "--command-timeout=5s")
 	if err := st.controller.Start(); err != nil {
@@ -156,5 +165,15 @@ func (st *Stage) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// KeepLogs copies what was logged to another directory.
-func (st *Stage) KeepLogs(to string) error { return controlplane.KeepLogs(st.cfg.Dir, to) }
+// KeepLogs copies what was logged to another directory, each part's to a folder of its name.
+func (st *Stage) KeepLogs(to string) error {
+	parts, err := os.ReadDir(st.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("keep logs: %w", err)
+	}
+	var errs []error
+	for _, part := range parts {
+		errs = append(errs, controlplane.KeepLogs(st.dir(part.Name()), filepath.Join(to, part.Name())))
+	}
+	return errors.Join(errs...)
+}

@@ -79,8 +79,17 @@ func (w *Writer) End(ctx context.Context) (told api.Written, err error) {
 
 // Verify reads on a node, past its caches, what a writer has written, and fails for what is lost or torn.
 func (w *Writer) Verify(ctx context.Context, n *guest.Node, told api.Written) error {
-	err := n.Call(ctx, api.Verify, api.Verification{Path: w.volume.Data(), Ring: w.ring, Begun: told.Begun, Acked: told.Acked}, nil)
-	if err != nil {
+	return w.verify(ctx, n, api.Verification{Begun: told.Begun, Acked: told.Acked})
+}
+
+// VerifyLost is Verify for a writer whose node was lost after it had told this: it may have written more.
+func (w *Writer) VerifyLost(ctx context.Context, n *guest.Node, told api.Written) error {
+	return w.verify(ctx, n, api.Verification{Acked: told.Acked, Lost: true})
+}
+
+func (w *Writer) verify(ctx context.Context, n *guest.Node, v api.Verification) error {
+	v.Path, v.Ring = w.volume.Data(), w.ring
+	if err := n.Call(ctx, api.Verify, v, nil); err != nil {
 		return fmt.Errorf("what %s wrote to %s, as %s reads it: %w", w.node.Name(), w.volume.ID, n.Name(), err)
 	}
 	return nil
