@@ -86,6 +86,7 @@ func TestARingOfALostWriterTellsHowFarItCame(t *testing.T) {
 		"it wrote no more":          {last: 6, acked: 6},
 		"it went on":                {last: 11, acked: 2},
 		"it was lost in a write":    {last: 6, acked: 5, harm: func(p []byte) { p[ring.Offset(7)] ^= 1 }},
+		"half of a write is there":  {last: 6, acked: 5, harm: func(p []byte) { stamp.Put(p[ring.Offset(7):], stamp.Stamp{Writer: "vm", Number: 7}) }},
 		"what it knew is lost":      {last: 5, acked: 6, want: "write 6 is lost"},
 		"one before the last":       {last: 11, acked: 2, harm: func(p []byte) { clear(p[ring.Offset(10):][:ring.Write()]) }, want: "write 10 is lost"},
 		"a torn one before another": {last: 11, acked: 2, harm: func(p []byte) { p[ring.Offset(9)] ^= 1 }, want: "part 0 of write 9: the part is torn"},

@@ -119,6 +119,17 @@ func TestProgramsComeWithTheirLibraries(t *testing.T) {
 			t.Errorf("%s comes without %s: %v", program, want, libraries)
 		}
 	}
+	for _, library := range libraries {
+		names, err := machine.direct(library)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if !slices.ContainsFunc(libraries, func(path string) bool { return filepath.Base(path) == filepath.Base(name) }) {
+				t.Errorf("%s comes without %s, which %s needs", program, name, library)
+			}
+		}
+	}
 	if _, err := machine.find("no-such-program", programDirs); err == nil {
 		t.Error("what is not there was found")
 	}
