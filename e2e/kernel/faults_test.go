@@ -69,7 +69,7 @@ func faults(t *testing.T, s story) {
 			ctx := t.Context()
 			var writers []*kernel.Writer
 			for _, v := range volumes {
-				w, err := v.Write(ctx, s.a, 0)
+				w, err := v.Write(ctx, s.a)
 				must(t, err, w.Await(ctx, 20))
 				writers = append(writers, w)
 			}

@@ -105,12 +105,16 @@ func TestKernel(t *testing.T) {
 	for _, k := range guest.Kernels {
 		t.Run(k, func(t *testing.T) {
 			nodes, err := stage.Boot(t.Context(), k)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			t.Logf("the nodes run Linux %s", nodes[0].Kernel())
 			for _, st := range stories {
-				t.Run(st.name, func(t *testing.T) { st.tell(t, story{stage, nodes[0], nodes[1]}) })
+				if t.Run(st.name, func(t *testing.T) { st.tell(t, story{stage, nodes[0], nodes[1]}) }) {
+					continue
+				}
+				// What a story that failed has left behind is not the next one's.
+				must(t, stage.Know(t.Context(), nodes[0].Name(), nodes[1].Name()))
+				nodes, err = stage.Boot(t.Context(), k)
+				must(t, err)
 			}
 		})
 	}

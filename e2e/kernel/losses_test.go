@@ -20,7 +20,7 @@ func restart(t *testing.T, s story) {
 	var writers []*kernel.Writer
 	for _, v := range volumes {
 		must(t, v.Attach(ctx, s.a))
-		w, err := v.Write(ctx, s.a, 0)
+		w, err := v.Write(ctx, s.a)
 		must(t, err, w.Await(ctx, 20))
 		writers = append(writers, w)
 	}
@@ -45,11 +45,11 @@ func fence(t *testing.T, s story) {
 		ctx := t.Context()
 		v := s.volume(t, kernel.Spec{Size: 64 * mib})
 		must(t, v.Attach(ctx, s.a))
-		lost, err := v.Write(ctx, s.a, 0)
+		lost, err := v.Write(ctx, s.a)
 		must(t, err, lost.Await(ctx, 20), v.Revoke(ctx, s.a))
 		silent := s.silence(t, s.a, v)
 		must(t, v.Attach(ctx, s.b))
-		next, err := v.Write(ctx, s.b, 0)
+		next, err := v.Write(ctx, s.b)
 		must(t, err, next.Await(ctx, 200))
 		silent()
 		told, err := next.End(ctx)
@@ -64,9 +64,9 @@ func fence(t *testing.T, s story) {
 		ctx := t.Context()
 		v := s.volume(t, kernel.Spec{Size: 64 * mib, Shared: true, Parameters: map[string]string{"fencing": "host"}})
 		must(t, v.Attach(ctx, s.a), v.Attach(ctx, s.b))
-		stays, err := v.Write(ctx, s.a, 0)
+		stays, err := v.Write(ctx, s.a)
 		must(t, err)
-		lost, err := v.Write(ctx, s.b, 0)
+		lost, err := v.Write(ctx, s.b)
 		must(t, err, stays.Await(ctx, 20), lost.Await(ctx, 20))
 		must(t, s.Know(ctx, s.a.Name()), v.Revoke(ctx, s.b))
 		silent := s.silence(t, s.b, v)
@@ -130,7 +130,7 @@ func crash(t *testing.T, s story) {
 	var writers []*kernel.Writer
 	for _, v := range []*kernel.Volume{block, files} {
 		must(t, v.Attach(ctx, s.a))
-		w, err := v.Write(ctx, s.a, 0)
+		w, err := v.Write(ctx, s.a)
 		// After a round the file has its length.
 		must(t, err, w.Await(ctx, 100))
 		writers = append(writers, w)

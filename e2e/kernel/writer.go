@@ -41,10 +41,10 @@ func (st *Stage) ringOf(n *guest.Node) stamp.Ring {
 // writePause is the time between two writes of a VM that is not busy.
 const writePause = 5 * time.Millisecond
 
-// Write lets a node write to a volume that it has: so many writes, or, for 0, until it is ended.
-func (v *Volume) Write(ctx context.Context, n *guest.Node, most uint64) (*Writer, error) {
+// Write lets a node write to a volume that it has, until it is ended.
+func (v *Volume) Write(ctx context.Context, n *guest.Node) (*Writer, error) {
 	w := &Writer{node: n, volume: v, ring: v.stage.ringOf(n)}
-	return w, n.Call(ctx, api.BeginWrites, api.Writes{Name: w.name(), Path: v.Data(), Ring: w.ring, Pause: writePause, Most: most}, nil)
+	return w, n.Call(ctx, api.BeginWrites, api.Writes{Name: w.name(), Path: v.Data(), Ring: w.ring, Pause: writePause}, nil)
 }
 
 func (w *Writer) name() string { return string(w.volume.ID) }

@@ -72,9 +72,9 @@ func aligned(size int) ([]byte, error) {
 	return unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 }
 
-// run writes until its context ends or it has written enough.
+// run writes until its context ends.
 func (w *writing) run(ctx context.Context, f *os.File, buf []byte) {
-	for n := uint64(1); w.Most == 0 || n <= w.Most; n++ {
+	for n := uint64(1); ; n++ {
 		w.Ring.Fill(buf, n)
 		w.note(func(told *api.Written) { told.Begun = n })
 		for {

@@ -97,13 +97,13 @@ type Stats struct {
 	Major, Minor uint32 // of a device
 }
 
-// Writes are a writer's: it writes to its ring with O_DIRECT, one write after the other, and repeats what fails.
+// Writes are a writer's: until it is ended, it writes to its ring with O_DIRECT, one write after the other, and repeats
+// what fails.
 type Writes struct {
 	Name  string        `json:"name"`
 	Path  string        `json:"path"` // a block device, or a file, which is made where it is not there
 	Ring  stamp.Ring    `json:"ring"`
 	Pause time.Duration `json:"pause"` // between two writes
-	Most  uint64        `json:"most"`  // so many writes; 0: until they are ended
 }
 
 // Written is what a writer knows.
