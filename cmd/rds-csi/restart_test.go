@@ -159,3 +159,22 @@ func TestARenumberedBox(t *testing.T) {
 		}
 	})
 }
+
+// A controller makes nothing until what an earlier process sent has landed: its minute of quiet lasts longer than
+// this test.
+func TestNothingIsMadeInTheQuietTime(t *testing.T) {
+	box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
+	d := startOver(t, box, "api", "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1m")
+	if err := insist(t, func(ctx context.Context) error { // the box answers
+		_, err := d.controller.ListVolumes(ctx, &csipb.ListVolumesRequest{})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.create(t.Context(), restartVolume); status.Code(err) != codes.Unavailable {
+		t.Errorf("create: %v", err)
+	}
+	if disks := box.Disks(); len(disks) > 0 {
+		t.Errorf("it made %v", disks)
+	}
+}

@@ -52,6 +52,9 @@ func TestSurroundingsInKubernetes(t *testing.T) {
 	if got, err := around.nodes.Check(t.Context(), id, node); err != nil || got != nqn {
 		t.Errorf("Check = %q, %v, want %q", got, err, nqn)
 	}
+	if around.synced() {
+		t.Error("ready before the caches are filled")
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, len(around.tasks))
 	for _, task := range around.tasks {

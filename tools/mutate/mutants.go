@@ -19,7 +19,7 @@ var lists = []struct {
 	pkg, tests string
 	faults     []fault
 }{
-	{"cmd/rds-csi", "^Test(TheStandbyWaits|Surroundings.*|Revokes.*|AnAttachment.*|CommandLines|ABoxThatIsAway.*)$", faultsOfDriver},
+	{"cmd/rds-csi", "^Test(TheStandbyWaits|Surroundings.*|Revokes.*|AnAttachment.*|NothingIsMadeInTheQuietTime|CommandLines|ABoxThatIsAway.*)$", faultsOfDriver},
 	{"cmd/rds-csi", "^Test(Beside.*|TheControllersOwnFlags|AGrantThatIsNew.*)$", faultsOfOperator},
 	{"actors", "", faultsOfActors},
 	{"rds", "", faultsOfBox},
