@@ -23,6 +23,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/rds-csi/rds-csi/actors"
 )
 
 // versioned has a fake API server refuse updates of Leases that were changed since they were read, as a
@@ -99,6 +101,34 @@ func TestBesideALeader(t *testing.T) {
 	}
 	if err := p.publish(ctx, volumeA, "node-a"); status.Code(err) != codes.OK && status.Code(err) != codes.Unavailable {
 		t.Errorf("publish = %v", err)
+	}
+}
+
+// TestACommandWithoutTheLeaseWritesNothing, as one that lost it again.
+func TestACommandWithoutTheLeaseWritesNothing(t *testing.T) {
+	w := newWard(t, demoAPI)
+	p := w.controller("--nodes=node-a", "--cluster-id="+ownCluster, "--command-timeout=1s")
+	if err := insist(t, func(ctx context.Context) error { return p.create(ctx, volumeA) }); err != nil {
+		t.Fatal(err)
+	}
+	before := w.box.Disks()
+	person := w.person(strings.NewReader(""), false)
+	var f operatorFlags
+	fs := flag.NewFlagSet("fence", flag.ContinueOnError)
+	f.register(fs)
+	if _, err := person.parse(&f, fs, w.flags); err != nil {
+		t.Fatal(err)
+	}
+	s, err := person.open(t.Context(), &f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.box.Delete(t.Context(), volumeA); !errors.Is(err, actors.ErrUnavailable) {
+		t.Errorf("Delete = %v, want ErrUnavailable", err)
+	}
+	if now := w.box.Disks(); !slices.Equal(now, before) {
+		t.Errorf("the box shows %+v, it showed %+v", now, before)
 	}
 }
 

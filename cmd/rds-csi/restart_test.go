@@ -178,3 +178,22 @@ func TestNothingIsMadeInTheQuietTime(t *testing.T) {
 		t.Errorf("it made %v", disks)
 	}
 }
+
+// A box that comes back may have an older configuration: the volumes are listed again although nobody asks.
+func TestABoxThatComesBackIsListed(t *testing.T) {
+	box := startBox(t, t.TempDir(), sim.LoopbackHost()+":0")
+	p := startOver(t, box, "api", "--nodes=node-a", "--cluster-id=0123456789ab", "--command-timeout=1s")
+	p.awaitQuiet(t)
+	before := box.Commands()["/disk/print"]
+	if err := box.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := insist(t, func(context.Context) error {
+		if box.Commands()["/disk/print"] == before {
+			return status.Error(codes.Unavailable, "nothing was listed")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	storageclient "k8s.io/client-go/kubernetes/typed/storage/v1"
 
 	"github.com/rds-csi/rds-csi/actors"
 	"github.com/rds-csi/rds-csi/telemetry"
@@ -45,7 +46,8 @@ func TestSurroundingsInKubernetes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = tel.Shutdown(context.WithoutCancel(t.Context())) }()
-	around, err := f.inKubernetes(clients{client, noKubeVirt()}, "", tel, &driver{}, slog.New(slog.DiscardHandler))
+	news := make(rechecks, 1)
+	around, err := f.inKubernetes(clients{client, noKubeVirt()}, "", tel, news, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +65,7 @@ func TestSurroundingsInKubernetes(t *testing.T) {
 	for _, announcer := range around.announcers {
 		announcer.Announce(actors.Announcement{Kind: actors.Attached, Volume: id, Node: node})
 	}
+	news.await(t, around.synced, client.StorageV1().VolumeAttachments(), attachment)
 	cancel()
 	for range around.tasks {
 		if err := <-done; err != nil {
@@ -74,6 +77,48 @@ func TestSurroundingsInKubernetes(t *testing.T) {
 	}
 	if len(around.announcers) != 2 {
 		t.Errorf("%d tell people, want events and annotations", len(around.announcers))
+	}
+}
+
+// rechecks gets one when a VolumeAttachment has gone.
+type rechecks chan struct{}
+
+func (r rechecks) Recheck() {
+	select {
+	case r <- struct{}{}:
+	default:
+	}
+}
+
+func (rechecks) Outcome(actors.VolumeID, actors.Migration) {}
+
+// await waits until it is told that an attachment has gone. The fake API server may forget what happens before
+// the cache watches, so that it goes as often as that takes.
+func (r rechecks) await(t *testing.T, synced func() bool, attachments storageclient.VolumeAttachmentInterface, attachment *storagev1.VolumeAttachment) {
+	t.Helper()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for there := true; ; {
+		select {
+		case <-r:
+			return
+		case <-t.Context().Done():
+			t.Fatal("nobody was told of an attachment that has gone")
+		case <-again.C:
+		}
+		if !synced() {
+			continue
+		}
+		var err error
+		if there {
+			err = attachments.Delete(t.Context(), attachment.Name, metav1.DeleteOptions{})
+		} else {
+			_, err = attachments.Create(t.Context(), attachment, metav1.CreateOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		there = !there
 	}
 }
 

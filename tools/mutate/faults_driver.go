@@ -12,7 +12,7 @@ var faultsOfDriver = []fault{
 	{"hand the actors nothing that freezes revokes", "kubernetes.go", "\t\taround.frozen = lease.Frozen\n", "\t\t_ = lease.Frozen\n"},
 	{"be ready before the caches are filled", "kubernetes.go", "synced: attachments.Synced,", "synced: func() bool { return true },"},
 	{"tell the actors nothing of attachments that go", "kubernetes.go", "Changed: news.Recheck,", "Changed: func() {},"},
-	{"tell the actors nothing of a box that comes back", "driver.go", "if up && d.sup != nil {", "if !up && d.sup != nil {"},
+	{"tell the actors nothing of a box that comes back", "driver.go", "if up && d.sup != nil {", "if up && d.sup != nil && d.cfg.quiet < 0 {"},
 }
 
 // What people decide by hand.

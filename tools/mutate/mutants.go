@@ -19,8 +19,8 @@ var lists = []struct {
 	pkg, tests string
 	faults     []fault
 }{
-	{"cmd/rds-csi", "^Test(TheStandbyWaits|Surroundings.*|Revokes.*|AnAttachment.*|NothingIsMadeInTheQuietTime|CommandLines|ABoxThatIsAway.*)$", faultsOfDriver},
-	{"cmd/rds-csi", "^Test(Beside.*|TheControllersOwnFlags|AGrantThatIsNew.*)$", faultsOfOperator},
+	{"cmd/rds-csi", "^Test(TheStandbyWaits|Surroundings.*|Revokes.*|AnAttachment.*|NothingIsMadeInTheQuietTime|CommandLines|ABoxThat.*)$", faultsOfDriver},
+	{"cmd/rds-csi", "^Test(Beside.*|ACommandWithoutTheLease.*|TheControllersOwnFlags|AGrantThatIsNew.*)$", faultsOfOperator},
 	{"actors", "", faultsOfActors},
 	{"rds", "", faultsOfBox},
 	{"rds/console", "", faultsOfConsole},
