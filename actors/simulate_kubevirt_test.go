@@ -199,6 +199,9 @@ func (vol *simVolume) deafened() {
 // hears notes what an actor is about to hear.
 func (c *simCluster) hears(vol *simVolume, s State, ev Event) {
 	f := vol.witness.migrating(s)
+	if out, ok := ev.(Outcome); ok && !s.known { // it is kept until the row is read
+		f = vol.witness.between(out.Migration.Source, out.Migration.Target)
+	}
 	if f == nil {
 		return
 	}

@@ -3,6 +3,8 @@
 
 package actors
 
+import "slices"
+
 // What the witness sees of the cluster. The exploration and the simulation share it.
 
 // vanished notes what a live read saw: nobody asks for the node's grant any more. lost says why the node
@@ -19,6 +21,16 @@ func (w *witness) migrating(s State) *fate {
 		return nil
 	}
 	return w.fate(mg.target.At)
+}
+
+// between returns the fate of the latest migration between two nodes, if there is one.
+func (w *witness) between(source, target NodeID) *fate {
+	for i := range slices.Backward(w.fates) {
+		if w.fates[i].source == source && w.fates[i].target == target {
+			return &w.fates[i]
+		}
+	}
+	return nil
 }
 
 // hears notes what the living process hears of a migration from KubeVirt.
