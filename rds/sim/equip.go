@@ -4,6 +4,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,20 +21,26 @@ var (
 	}
 )
 
-// equipped returns the table of a box with settings. What is gone takes all disks along.
+// equipped returns the table of a box with settings. What is gone takes all disks along; when it is back, so are all but
+// those that are missing by themselves.
 func (t table) equipped(st state, sw Switches) table {
 	t.lacking = st.storage != Installed
 	t.poolGone = st.poolMissing || t.lacking && !sw.PlainPool
 	gone := t.poolGone || t.lacking
-	switch {
-	case gone && !t.gone:
-		t.late = make(map[diskID]struct{}, len(t.disks))
-		for _, d := range t.disks {
-			t.late[d.ID] = struct{}{}
-		}
-	case !gone && t.gone:
-		t.late, t.poolLate = nil, false
+	held, late := map[diskID]struct{}{}, maps.Clone(t.late)
+	if late == nil || t.gone && !gone {
+		late = map[diskID]struct{}{}
 	}
+	t.poolLate = t.poolLate && (gone || !t.gone)
+	missing := strings.Split(st.missingDisks, ",")
+	for _, d := range t.disks {
+		if gone || slices.Contains(missing, d.Slot) {
+			held[d.ID], late[d.ID] = struct{}{}, struct{}{}
+		} else if _, before := t.held[d.ID]; before {
+			delete(late, d.ID)
+		}
+	}
+	t.held, t.late = held, late
 	t.gone = gone
 	return t
 }

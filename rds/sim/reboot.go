@@ -113,7 +113,7 @@ func (b *boot) comeBack(t table) {
 // arrive lets a row come back, or, for 0, the pool. It is called from the loop.
 func (m *machine) arrive(id diskID) {
 	next := m.table()
-	if next.gone {
+	if _, held := next.held[id]; held || next.gone {
 		return // until the settings change
 	}
 	next.late = maps.Clone(next.late)

@@ -53,6 +53,9 @@ type Change struct {
 	PoolState *string `json:"pool-state"`
 	// PoolMissing takes the pool away, or brings it back, with its files and the exports of all disks.
 	PoolMissing *bool `json:"pool-missing"`
+	// MissingDisks are the slots of disks that are missing, with commas in between: rows without an export, like
+	// those of a missing pool, until a Change leaves them out.
+	MissingDisks *string `json:"missing-disks"`
 	// NoCertificate takes the certificate from api-ssl, or gives it back.
 	NoCertificate *bool `json:"no-certificate"`
 }
@@ -63,6 +66,7 @@ type Settings struct {
 	Storage       Package `json:"storage"`
 	PoolState     string  `json:"pool-state"` // empty: the pool's own
 	PoolMissing   bool    `json:"pool-missing"`
+	MissingDisks  string  `json:"missing-disks"`
 	NoCertificate bool    `json:"no-certificate"`
 }
 
@@ -71,7 +75,8 @@ func (s *Sim) Settings() Settings {
 	st := s.hw.settings.now()
 	return Settings{
 		Policies: st.policies.String(), Storage: st.storage,
-		PoolState: st.poolState, PoolMissing: st.poolMissing, NoCertificate: st.noCertificate,
+		PoolState: st.poolState, PoolMissing: st.poolMissing,
+		MissingDisks: st.missingDisks, NoCertificate: st.noCertificate,
 	}
 }
 
@@ -88,6 +93,7 @@ type state struct {
 	storage       Package
 	poolState     string
 	poolMissing   bool
+	missingDisks  string
 	noCertificate bool
 }
 
@@ -135,6 +141,9 @@ func (s *settings) apply(c Change, cfg Config) error {
 	}
 	if c.PoolMissing != nil {
 		next.poolMissing = *c.PoolMissing
+	}
+	if c.MissingDisks != nil {
+		next.missingDisks = *c.MissingDisks
 	}
 	if c.NoCertificate != nil {
 		next.noCertificate = *c.NoCertificate

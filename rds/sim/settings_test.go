@@ -5,7 +5,9 @@ package sim
 
 import (
 	"crypto/tls"
+	"errors"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -78,16 +80,55 @@ func TestPoolMissing(t *testing.T) {
 		api.refused("no such item", "/file/remove", "=numbers=raid10/vm-1.img")
 		reboot(t, s)
 		api = login(t, s)
-		m := s.boot().machine
-		if err := m.do(t.Context(), func() { m.arrive(0); m.arrive(2) }); err != nil {
-			t.Fatal(err)
-		}
+		arrive(t, s, 0, 2)
 	}
 	alter(t, s, Change{PoolMissing: new(false)})
 	newInitiator("n1").attach(t, s, nqnA, 4420)
 	api.add("vm-2")
 	if rows, _ := api.must("/disk/print"); len(rows) != 3 {
 		t.Errorf("rows are %v", rows)
+	}
+}
+
+// TestMissingDisks shows that a disk that is not there has no export and the others have theirs, on the same port, over
+// reboots and beside a pool that is missing for a while; and that its hosts are told that its name is unknown.
+func TestMissingDisks(t *testing.T) {
+	s := start(t, Config{NVMeHost: LoopbackHost(), Switches: Switches{DiskDelay: time.Hour}})
+	api := login(t, s)
+	api.exported("vm-1", nqnA, 4420)
+	api.exported("vm-2", nqnB, 4420)
+	for _, change := range []func(){
+		func() { alter(t, s, Change{MissingDisks: new("vm-9,vm-2")}) },
+		func() { reboot(t, s); arrive(t, s, 2, 3) },
+		func() { alter(t, s, Change{PoolMissing: new(true)}); alter(t, s, Change{PoolMissing: new(false)}) },
+		func() { alter(t, s, Change{PoolState: new("degraded")}) },
+	} {
+		change()
+		newInitiator("n1").attach(t, s, nqnA, 4420)
+		if _, err := newInitiator("n1").connect(t, s, nqnB, 4420); err == nil || errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("a host of the missing disk gets %v", err)
+		}
+		if rows, _ := login(t, s).must("/disk/print", "?type=file"); len(rows) != 2 {
+			t.Errorf("rows are %v", rows)
+		}
+	}
+	if got := s.Settings().MissingDisks; got != "vm-9,vm-2" {
+		t.Errorf("the settings tell of %q", got)
+	}
+	alter(t, s, Change{MissingDisks: new("")})
+	newInitiator("n1").attach(t, s, nqnB, 4420)
+}
+
+// arrive lets rows come back, as their time does.
+func arrive(t *testing.T, s *Sim, ids ...diskID) {
+	t.Helper()
+	m := s.boot().machine
+	if err := m.do(t.Context(), func() {
+		for _, id := range ids {
+			m.arrive(id)
+		}
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -24,7 +24,9 @@ type table struct {
 
 	lacking  bool // the package rose-storage is not in force
 	poolGone bool // the pool is not there until the settings change
-	gone     bool // nor are the disks, which are all late
+	gone     bool // nor are the disks, which are all held
+
+	held map[diskID]struct{} // rows that are late until the settings change; never changed
 }
 
 // A pool is what the model must know of its configuration.

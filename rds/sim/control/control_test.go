@@ -203,8 +203,8 @@ func TestBox(t *testing.T) {
 func TestSettings(t *testing.T) {
 	b := newBench(t)
 	var got sim.Settings
-	b.must("POST", "/settings", `{"policies": "read,api", "storage": "disabled", "pool-state": "degraded", "pool-missing": true, "no-certificate": true}`, &got)
-	if got != b.box.Settings() || got.Storage != sim.Disabled || got.PoolState != "degraded" || !got.PoolMissing || !got.NoCertificate || !strings.HasPrefix(got.Policies, "read,api,!") {
+	b.must("POST", "/settings", `{"policies": "read,api", "storage": "disabled", "pool-state": "degraded", "pool-missing": true, "missing-disks": "vm-1", "no-certificate": true}`, &got)
+	if got != b.box.Settings() || got.Storage != sim.Disabled || got.PoolState != "degraded" || !got.PoolMissing || got.MissingDisks != "vm-1" || !got.NoCertificate || !strings.HasPrefix(got.Policies, "read,api,!") {
 		t.Errorf("settings are %+v", got)
 	}
 	if err := b.add("vm-1"); err == nil || !strings.Contains(err.Error(), "not enough permissions") {
