@@ -91,6 +91,12 @@ e2e-tools: ## Build that control plane once, into a cache outside of the clone: 
 e2e-kernel: ## Run the driver on real kernels in QEMU, RUNS times (SCENARIO=6.12/Faults)
 	@GO='$(GO)' e2e/run-kernel '$(SCENARIO)' '$(RUNS)'
 
+.PHONY: data-path
+data-path: ## Write docs/reference/data-path.md from what the last green make e2e-kernel without a SCENARIO saw
+	@test -f .cache/data-path.json || { echo 'there is nothing to write it from: run make e2e-kernel first'; exit 1; }
+	cp .cache/data-path.json e2e/kernel/data-path.json
+	cd e2e && $(GO) test -count=1 -run '^TestDataPath$$' ./kernel -update
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (60s), one after the other
 	@GO='$(GO)' tools/fuzz '$(FUZZTIME)'

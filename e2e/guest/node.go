@@ -7,9 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
@@ -40,13 +43,16 @@ type Node struct {
 	conn *grpc.ClientConn
 }
 
+// Plugin is the name under which the node plugin runs: see api.Log.
+const Plugin = "rds-csi-node"
+
 // Where things are in a guest.
 const (
 	driverPath  = "/usr/local/bin/rds-csi"
 	driverState = "/var/lib/rds-csi"
 	socket      = "/run/csi/csi.sock"
 	socketPort  = 10000
-	plugin      = "rds-csi-node" // name of the program
+	httpPort    = 9810
 )
 
 // Boot boots a node and returns when its plugin answers.
@@ -57,7 +63,7 @@ func Boot(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n := &Node{cfg: cfg}
 	if n.Machine, err = machine.Start(ctx, machine.Config{
-		QEMU: cfg.Parts.QEMU, Image: image, Initrd: cfg.Parts.initrd(cfg.Kernel), Dir: cfg.Dir, Ports: []int{socketPort},
+		QEMU: cfg.Parts.QEMU, Image: image, Initrd: cfg.Parts.initrd(cfg.Kernel), Dir: cfg.Dir, Ports: []int{socketPort, httpPort},
 	}); err != nil {
 		return nil, err
 	}
@@ -82,9 +88,9 @@ func Boot(ctx context.Context, cfg Config) (_ *Node, err error) {
 func (n *Node) StartPlugin(ctx context.Context) error {
 	args := []string{
 		driverPath, "node", "--kubernetes=false", "--cluster-id=" + n.cfg.Cluster, "--node-id=" + n.cfg.Name,
-		"--endpoint=unix://" + socket, "--state-dir=" + driverState, "--http-address=127.0.0.1:9810", "--log-level=debug",
+		"--endpoint=unix://" + socket, "--state-dir=" + driverState, "--http-address=:" + strconv.Itoa(httpPort), "--log-level=debug",
 	}
-	if err := n.Call(ctx, api.Start, api.Program{Name: plugin, Args: slices.Concat(args, n.cfg.Driver)}, nil); err != nil {
+	if err := n.Call(ctx, api.Start, api.Program{Name: Plugin, Args: slices.Concat(args, n.cfg.Driver)}, nil); err != nil {
 		return err
 	}
 	return await.Nil(ctx, func(ctx context.Context) error {
@@ -98,7 +104,7 @@ func (n *Node) StartPlugin(ctx context.Context) error {
 
 // KillPlugin ends the node plugin as a crash does.
 func (n *Node) KillPlugin(ctx context.Context) error {
-	return n.Call(ctx, api.Kill, api.Name{Name: plugin, Signal: int(syscall.SIGKILL)}, nil)
+	return n.Call(ctx, api.Kill, api.Name{Name: Plugin, Signal: int(syscall.SIGKILL)}, nil)
 }
 
 // Name is the node's ID.
@@ -113,13 +119,34 @@ func (n *Node) Client() csipb.NodeClient { return csipb.NewNodeClient(n.conn) }
 // Identity returns a client of the Identity service.
 func (n *Node) Identity() csipb.IdentityClient { return csipb.NewIdentityClient(n.conn) }
 
+// Metrics asks the node plugin for its metrics, as Prometheus does.
+func (n *Node) Metrics(ctx context.Context) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Address(httpPort)+"/metrics", nil)
+	if err != nil {
+		return "", fmt.Errorf("ask for metrics: %w", err)
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("ask for metrics: %w", err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask for metrics: %w", err)
+	}
+	return string(text), nil
+}
+
 // KeepLogs copies what the plugin printed out of the guest, to where the kernel's messages are.
 func (n *Node) KeepLogs(ctx context.Context) error {
 	var log api.Content
-	if err := n.Call(ctx, api.Read, api.Path{Path: api.Log(plugin)}, &log); err != nil {
+	if err := n.Call(ctx, api.Read, api.Path{Path: api.Log(Plugin)}, &log); err != nil {
 		return fmt.Errorf("keep the log of the node plugin: %w", err)
 	}
-	return os.WriteFile(filepath.Join(n.cfg.Dir, plugin+".log"), log.Data, 0o600)
+	return os.WriteFile(filepath.Join(n.cfg.Dir, Plugin+".log"), log.Data, 0o600)
 }
 
 // Kill turns the node off as pulling its plug does.

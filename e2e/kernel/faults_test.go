@@ -4,6 +4,7 @@
 package kernel_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rds-csi/rds-csi/csi"
 	"github.com/rds-csi/rds-csi/e2e/await"
 	"github.com/rds-csi/rds-csi/e2e/guest"
 	"github.com/rds-csi/rds-csi/e2e/guest/api"
@@ -37,15 +39,15 @@ func faults(t *testing.T, s story) {
 		name   string
 		happen func(ctx context.Context) error
 	}{
-		{"connections drop", func(ctx context.Context) error { return s.dropAll(ctx) }},
-		{"the box is off", func(ctx context.Context) error {
+		{"the connections drop", s.dropAll},
+		{"the box is off for 8 s", func(ctx context.Context) error {
 			if err := s.Box.Stop(); err != nil {
 				return err
 			}
 			wait(ctx, outage)
 			return s.Box.Start(ctx)
 		}},
-		{"the box freezes", func(ctx context.Context) error {
+		{"the box freezes until the kernel notices", func(ctx context.Context) error {
 			if err := s.Box.Do(ctx, "freeze", `{"nvme": true}`); err != nil {
 				return err
 			}
@@ -55,7 +57,7 @@ func faults(t *testing.T, s story) {
 			}
 			return s.Box.Do(ctx, "thaw", `{"nvme": true}`)
 		}},
-		{"the exports are gone", func(ctx context.Context) error {
+		{"the exports are gone for 5 s", func(ctx context.Context) error {
 			if err := s.Box.Do(ctx, "settings", `{"pool-missing": true}`); err != nil {
 				return err
 			}
@@ -65,30 +67,68 @@ func faults(t *testing.T, s story) {
 		}},
 		{"the box reboots", func(ctx context.Context) error { return s.Box.Do(ctx, "reboot", "") }},
 	} {
-		t.Run(fault.name, func(t *testing.T) {
-			ctx := t.Context()
-			var writers []*kernel.Writer
-			for _, v := range volumes {
-				w, err := v.Write(ctx, s.a)
-				must(t, err, w.Await(ctx, 20))
-				writers = append(writers, w)
-			}
-			must(t, fault.happen(ctx))
-			for i, w := range writers {
-				must(t, w.Await(ctx, 20))
-				told, err := w.End(ctx)
-				must(t, err, w.Verify(ctx, s.a, told))
-				t.Logf("%s: %d writes, the longest took %v, errors %v", volumes[i].Data(), told.Acked, told.Longest.Round(time.Millisecond), told.Errors)
-				if len(told.Errors) > 0 {
-					t.Errorf("writes failed: %v", told.Errors)
-				}
-			}
-		})
+		t.Run(fault.name, func(t *testing.T) { s.survives(t, volumes, fault.name, fault.happen) })
 	}
 	for _, v := range volumes {
 		must(t, v.Detach(ctx, s.a), v.Delete(ctx))
 	}
 	s.gone(t, s.a, volumes[0])
+}
+
+// survives lets something happen while the first node writes to volumes, and fails for a write that fails.
+func (s story) survives(t *testing.T, volumes []*kernel.Volume, event string, happen func(ctx context.Context) error) {
+	t.Helper()
+	ctx := t.Context()
+	var writers []*kernel.Writer
+	for _, v := range volumes {
+		w, err := v.Write(ctx, s.a)
+		must(t, err, w.Await(ctx, 20))
+		writers = append(writers, w)
+	}
+	must(t, s.well(ctx, s.a))
+	witness, err := kernel.Listen(ctx, s.a)
+	must(t, err, happen(ctx))
+	for i, w := range writers {
+		must(t, w.Await(ctx, 20))
+		told, err := w.End(ctx)
+		must(t, err, w.Verify(ctx, s.a, told))
+		if len(told.Errors) > 0 {
+			t.Errorf("writes failed: %v", told.Errors)
+		}
+		did, err := witness.Kernel(ctx, volumes[i])
+		must(t, err)
+		found, err := witness.Conditions(ctx, volumes[i])
+		must(t, err)
+		found = slices.DeleteFunc(found, func(c string) bool { return c == string(csi.Healthy) })
+		s.saw(t, kernel.Row{
+			Table: "waits", Event: event, Volume: volumes[i].Spec.Kind(), Writes: &told, Kernel: did,
+			Driver: cmp.Or(strings.Join(found, ", "), string(csi.Healthy)),
+		})
+	}
+}
+
+// well waits until the driver's latest look at a node found every volume well.
+func (s story) well(ctx context.Context, n *guest.Node) error {
+	return await.Nil(ctx, func(ctx context.Context) error {
+		metrics, err := n.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		for _, c := range csi.Conditions() {
+			name := fmt.Sprintf("rds_csi_node_volumes{condition=%q}", c)
+			if ill := kernel.Sample(metrics, name); ill > 0 && c != csi.Healthy {
+				return fmt.Errorf("%v volumes of %s are %s", ill, n.Name(), c)
+			}
+		}
+		return nil
+	})
+}
+
+// saw reports what there was to be seen of an event.
+func (s story) saw(t *testing.T, row kernel.Row) {
+	t.Helper()
+	t.Log(row)
+	s.report.Add(s.linux, row)
 }
 
 // dropAll ends all connections of hosts to the box.

@@ -5,7 +5,6 @@ package kernel_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -20,14 +19,25 @@ import (
 	"github.com/rds-csi/rds-csi/e2e/kernel"
 )
 
-// What the script that runs the stories tells: the directory of what guests are made of, and QEMU.
+// What the script that runs the stories tells: the directory of what guests are made of, QEMU, and where to save what
+// all stories together tell, empty where some are left out.
 const (
-	guestVariable = "E2E_GUEST"
-	qemuVariable  = "E2E_QEMU"
+	guestVariable  = "E2E_GUEST"
+	qemuVariable   = "E2E_QEMU"
+	reportVariable = "E2E_REPORT"
 )
 
-// stage is what the stories of this run share; nil: there is nothing to make guests of.
-var stage *kernel.Stage
+// A theatre is what the stages of a run share.
+type theatre struct {
+	context.Context // ends when the run is interrupted
+
+	parts guest.Parts
+	dir   string // for stages
+	logs  string // for those of stages on which a story failed
+}
+
+// here is where this run's stories are told; nil: there is nothing to make guests of.
+var here *theatre
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -56,30 +66,44 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	logs := filepath.Join(root, ".cache", "e2e-kernel")
-	if err := os.RemoveAll(logs); err != nil {
+	here = &theatre{Context: ctx, dir: dir, logs: filepath.Join(root, ".cache", "e2e-kernel")}
+	if err := os.RemoveAll(here.logs); err != nil {
 		return 1, err
 	}
-	parts := guest.Parts{Fetched: fetched, QEMU: qemu, Root: root, Dir: filepath.Join(dir, "parts")}
-	if err := parts.Build(ctx); err != nil {
+	here.parts = guest.Parts{Fetched: fetched, QEMU: qemu, Root: root, Dir: filepath.Join(dir, "parts")}
+	if err := here.parts.Build(ctx); err != nil {
 		return 1, err
 	}
-	if stage, err = kernel.NewStage(ctx, kernel.Config{Parts: parts, Dir: dir, Nodes: []string{"node-a", "node-b"}}); err != nil {
-		return 1, err
-	}
-	code = m.Run()
-	err = stage.Close(ctx)
-	if code != 0 || err != nil {
-		return max(code, 1), errors.Join(err, stage.KeepLogs(logs), fmt.Errorf("logs are in %s", logs))
+	if code = m.Run(); code != 0 {
+		return code, fmt.Errorf("logs are in %s", here.logs)
 	}
 	stop()
 	return code, goleak.Find()
 }
 
+// stage makes the stage of one kernel's stories, which ends with the test.
+func (th *theatre) stage(t *testing.T, k string) *kernel.Stage {
+	t.Helper()
+	// With -count the tests run again.
+	dir, err := os.MkdirTemp(th.dir, k+"-")
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			must(t, kernel.KeepLogs(dir, filepath.Join(th.logs, filepath.Base(dir))))
+		}
+	})
+	st, err := kernel.NewStage(t.Context(), kernel.Config{Parts: th.parts, Dir: dir, Nodes: []string{"node-a", "node-b"}})
+	must(t, err)
+	t.Cleanup(func() { must(t, st.Close(context.Background())) }) // the test's context has ended
+	return st
+}
+
 // A story is about two nodes of one kernel.
 type story struct {
 	*kernel.Stage
-	a, b *guest.Node
+	a, b   *guest.Node
+	linux  string // one of guest.Kernels
+	report *kernel.Report
 }
 
 // stories are told for each kernel, in this order, on nodes that stay up.
@@ -97,26 +121,44 @@ var stories = []struct {
 	{"Crash", crash},
 }
 
-// TestKernel tells the stories. One of them: -run TestKernel/6.12/Expand
+// TestKernel tells the stories, on all kernels side by side. One of them: -run TestKernel/6.12/Expand
 func TestKernel(t *testing.T) {
-	if stage == nil {
+	if here == nil {
 		t.Skipf("%s and %s tell of no guests; run make e2e-kernel", guestVariable, qemuVariable)
 	}
+	report := kernel.NewReport(guest.Kernels)
+	t.Cleanup(func() {
+		if path := os.Getenv(reportVariable); path != "" && !t.Failed() {
+			must(t, report.Save(path))
+		}
+	})
 	for _, k := range guest.Kernels {
 		t.Run(k, func(t *testing.T) {
-			nodes, err := stage.Boot(t.Context(), k)
-			must(t, err)
-			t.Logf("the nodes run Linux %s", nodes[0].Kernel())
-			for _, st := range stories {
-				if t.Run(st.name, func(t *testing.T) { st.tell(t, story{stage, nodes[0], nodes[1]}) }) {
-					continue
-				}
-				// What a story that failed has left behind is not the next one's.
-				must(t, stage.Know(t.Context(), nodes[0].Name(), nodes[1].Name()))
-				nodes, err = stage.Boot(t.Context(), k)
-				must(t, err)
-			}
+			t.Parallel()
+			here.tell(t, k, report)
 		})
+	}
+}
+
+// tell tells the stories of one kernel, on a stage of its own.
+func (th *theatre) tell(t *testing.T, k string, report *kernel.Report) {
+	st := th.stage(t, k)
+	nodes, err := st.Boot(t.Context(), k)
+	must(t, err)
+	t.Logf("the nodes run Linux %s", nodes[0].Kernel())
+	told := 0
+	for _, one := range stories {
+		must(t, context.Cause(th))
+		if t.Run(one.name, func(t *testing.T) { told++; one.tell(t, story{st, nodes[0], nodes[1], k, report}) }) {
+			continue
+		}
+		// What a story that failed has left behind is not the next one's.
+		must(t, st.Know(t.Context(), nodes[0].Name(), nodes[1].Name()))
+		nodes, err = st.Boot(t.Context(), k)
+		must(t, err)
+	}
+	if told == len(stories) {
+		report.Close(k, nodes[0].Kernel())
 	}
 }
 

@@ -33,7 +33,7 @@ type Config struct {
 // cluster is the cluster's identity.
 const cluster = "e2ee2ee2ee2e"
 
-// A Stage is a box, a controller, and nodes.
+// A Stage is a box, a controller, and nodes: two stages have nothing in common.
 type Stage struct {
 	cfg        Config
 	Box        *box.Box
@@ -165,15 +165,15 @@ func (st *Stage) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// KeepLogs copies what was logged to another directory, each part's to a folder of its name.
-func (st *Stage) KeepLogs(to string) error {
-	parts, err := os.ReadDir(st.cfg.Dir)
+// KeepLogs copies what was logged from the directory of a stage to another, each part's to a folder of its name.
+func KeepLogs(from, to string) error {
+	parts, err := os.ReadDir(from)
 	if err != nil {
 		return fmt.Errorf("keep logs: %w", err)
 	}
 	var errs []error
 	for _, part := range parts {
-		errs = append(errs, controlplane.KeepLogs(st.dir(part.Name()), filepath.Join(to, part.Name())))
+		errs = append(errs, controlplane.KeepLogs(filepath.Join(from, part.Name()), filepath.Join(to, part.Name())))
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -50,6 +51,9 @@ func (st *Stage) NewVolume(ctx context.Context, spec Spec) (*Volume, error) {
 	v.ID, v.context = actors.VolumeID(resp.GetVolume().GetVolumeId()), resp.GetVolume().GetVolumeContext()
 	return v, nil
 }
+
+// Kind is what users call a volume of this kind.
+func (s Spec) Kind() string { return cmp.Or(s.FS, "block") }
 
 func (s Spec) capability() *csipb.VolumeCapability {
 	c := &csipb.VolumeCapability{AccessMode: &csipb.VolumeCapability_AccessMode{Mode: csipb.VolumeCapability_AccessMode_SINGLE_NODE_WRITER}}

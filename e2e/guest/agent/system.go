@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rds-csi/rds-csi/e2e/guest/api"
 )
 
 // mountAll mounts what every Linux system has mounted.
@@ -67,4 +70,18 @@ func setSysctl(path, value string) error {
 		return fmt.Errorf("set a parameter of the kernel: %w", err)
 	}
 	return nil
+}
+
+// kernelLog reads what the kernel keeps of its messages (syslog(2)).
+func kernelLog(context.Context, nothing) (api.Content, error) {
+	size, err := unix.Klogctl(unix.SYSLOG_ACTION_SIZE_BUFFER, nil)
+	if err != nil {
+		return api.Content{}, fmt.Errorf("ask for the size of the kernel's log: %w", err)
+	}
+	data := make([]byte, size)
+	n, err := unix.Klogctl(unix.SYSLOG_ACTION_READ_ALL, data)
+	if err != nil {
+		return api.Content{}, fmt.Errorf("read the kernel's log: %w", err)
+	}
+	return api.Content{Data: data[:n]}, nil
 }

@@ -28,6 +28,7 @@ const (
 	AskWrites   = "ask-writes"   // Name; Written so far
 	EndWrites   = "end-writes"   // Name; Written in all, once the write under way has ended
 	Verify      = "verify"       // Verification; nothing. An error tells what is lost or torn
+	KernelLog   = "kernel-log"   // nothing; Content: the kernel's messages, one in each line
 	Sync        = "sync"         // nothing; nothing
 	PowerOff    = "power-off"    // nothing; no answer
 	Crash       = "crash"        // nothing; no answer: the kernel panics

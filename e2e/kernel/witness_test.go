@@ -1,0 +1,50 @@
+// Copyright The rds-csi Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestAWitnessUnderstandsTheKernel(t *testing.T) {
+	for want, log := range map[string]string{
+		"kept its connection": `
+<6>[   12.000000] nvme nvme1: Successfully reconnected (1 attempt)
+<6>[   12.000000] nvme nvme21: Removing controller (16770)...`,
+		"reconnected at attempt 1": `
+<4>[   10.000000] nvme nvme2: starting error recovery
+<6>[   10.000000] nvme nvme2: Reconnecting in 2 seconds...
+<6>[   12.000000] nvme nvme2: Successfully reconnected (1 attempt)`,
+		"reconnected at attempt 13, gave the controller up": `
+<6>[   12.000000] nvme nvme2: Successfully reconnected (attempt 13/-1)
+<6>[   12.000000] nvme nvme2: Removing controller (16770)...`,
+		"gave the controller up": `<6>[   12.000000] nvme nvme2: Removing controller...`,
+	} {
+		if got := did(strings.Split(log, "\n"), "nvme2"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestAWitnessUnderstandsTheDriver(t *testing.T) {
+	log := `time=2026-01-02T03:04:05Z level=WARN msg="a volume's condition has changed" volume-id=pvc-1 condition=waiting message="the connection is lost"
+time=2026-01-02T03:04:06Z level=WARN msg="a volume's condition has changed" volume-id=pvc-2 condition=lost message=""
+time=2026-01-02T03:04:07Z level=WARN msg="trouble with a volume" reason=ConnectionFailure volume-id=pvc-1 text=""
+time=2026-01-02T03:04:10Z level=INFO msg="a volume's condition has changed" volume-id=pvc-1 condition=healthy message=""
+`
+	if got := conditions(log, "pvc-1"); !slices.Equal(got, []string{"waiting", "healthy"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestASampleIsFound(t *testing.T) {
+	metrics := "# HELP a Help.\na 7\na{b=\"c\"} 2.5\nab 3\n"
+	for name, want := range map[string]float64{"a": 7, `a{b="c"}`: 2.5, "ab": 3, "b": 0} {
+		if got := Sample(metrics, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+}
