@@ -4,8 +4,9 @@
 // Package machine runs a guest in QEMU: a kernel and an initrd of package initrd, whose first process is the agent.
 //
 // The processor is emulated: it takes no rights and no nested virtualisation, and a kernel that nobody changed. There
-// is no disk and no BIOS setting, and the network is QEMU's user networking, in which the machine around is a
-// gateway; see the agent's documentation for what is reached through it.
+// is no BIOS setting, and no disk unless an NBD server lends one; the network is QEMU's user networking, in which the
+// machine around is a gateway; see the agent's documentation for what is reached through it. A guest can migrate to
+// another machine.
 //
 // # Concurrency
 //

@@ -22,14 +22,16 @@ import (
 	"github.com/rds-csi/rds-csi/e2e/guest/wire"
 )
 
-// A Config says what to boot. All fields but Memory and Ports are required.
+// A Config says what to boot. QEMU, Image, Initrd and Dir are required.
 type Config struct {
-	QEMU   string // the program
-	Image  string // of the kernel
-	Initrd string
-	Dir    string // directory for sockets and logs, which is made; its path must leave room for a socket's
-	Memory int    // MiB; 0: 512
-	Ports  []int  // TCP ports of the guest that are reached from around it
+	QEMU     string // the program
+	Image    string // of the kernel
+	Initrd   string
+	Dir      string // directory for sockets and logs, which is made; its path must leave room for a socket's
+	Memory   int    // MiB; 0: 512
+	Ports    []int  // TCP ports of the guest that are reached from around it
+	Disk     string // host:port of an NBD server, whose export is /dev/vda, past QEMU's cache; empty: no disk
+	Incoming bool   // it does not boot, but takes over the guest that another machine's Migrate brings
 }
 
 // A Machine is a guest that has booted.
@@ -46,7 +48,7 @@ type Machine struct {
 // promise about speed: what takes longer hangs.
 const bootLimit = 2 * time.Minute
 
-// Start boots a guest and returns when its agent answers.
+// Start boots a guest and returns when its agent answers; of an incoming one, when it may come.
 func Start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
@@ -77,6 +79,9 @@ func Start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if err := m.connect(ctx, monitor, serial); err != nil {
 		return nil, errors.Join(err, m.program.Err())
 	}
+	if cfg.Incoming {
+		return m, nil
+	}
 	return m, m.meet(ctx)
 }
 
@@ -93,7 +98,7 @@ func (m *Machine) args() []string {
 	for _, port := range m.cfg.Ports {
 		network += ",hostfwd=tcp:127.0.0.1:0-:" + strconv.Itoa(port)
 	}
-	return []string{
+	return append([]string{
 		"-accel", "tcg,thread=multi", "-machine", "q35,usb=off", "-cpu", "max,cx16=off", "-smp", "1",
 		"-m", strconv.Itoa(cmp.Or(m.cfg.Memory, 512)), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		"-kernel", m.cfg.Image, "-initrd", m.cfg.Initrd, "-append", "console=ttyS0 quiet panic=-1 tsc=unstable no_timer_check",
@@ -102,7 +107,22 @@ func (m *Machine) args() []string {
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path=" + m.path("agent"),
 		"-device", "virtserialport,chardev=agent,name=" + api.PortName,
 		"-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=",
+	}, m.moreArgs()...)
+}
+
+// moreArgs are those that not every machine has.
+func (m *Machine) moreArgs() []string {
+	var args []string
+	if m.cfg.Disk != "" {
+		// The server may be just starting; after that, a connection that ends is an error of the disk.
+		host, port, _ := net.SplitHostPort(m.cfg.Disk) // QEMU refuses what is none
+		args = append(args, "-blockdev", "driver=nbd,node-name=disk,cache.direct=on,open-timeout=30,server.type=inet,server.host="+host+",server.port="+port,
+			"-device", "virtio-blk-pci,drive=disk")
 	}
+	if m.cfg.Incoming {
+		args = append(args, "-incoming", m.incoming())
+	}
+	return args
 }
 
 func listen(ctx context.Context, path string) (*net.UnixListener, error) {
