@@ -63,7 +63,7 @@ func Boot(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n := &Node{cfg: cfg}
 	if n.Machine, err = machine.Start(ctx, machine.Config{
-		QEMU: cfg.Parts.QEMU, Image: image, Initrd: cfg.Parts.initrd(cfg.Kernel), Dir: cfg.Dir, Ports: []int{socketPort, httpPort},
+		QEMU: cfg.Parts.QEMU, Image: image, Initrd: cfg.Parts.initrd(cfg.Kernel), Dir: cfg.Dir, Ports: []int{socketPort, httpPort, diskPort},
 	}); err != nil {
 		return nil, err
 	}

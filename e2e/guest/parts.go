@@ -5,6 +5,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,16 +26,19 @@ type Parts struct {
 }
 
 // The modules that a node needs and the kernels do not have in them, and the programs that the driver and its users
-// call, as in the driver's image.
+// call, as in the driver's image, with the one that lends a VM its disk.
 var (
 	modules  = []string{"virtio_pci", "virtio_net", "virtio_console", "crc32c-intel", "nvme-tcp", "xfs"}
 	programs = []string{
 		"mount", "umount", "blkid", "blockdev", "fsck", "fsck.ext4", "mkfs.ext4", "resize2fs", "dumpe2fs", "tune2fs",
-		"mkfs.xfs", "xfs_growfs", "xfs_repair",
+		"mkfs.xfs", "xfs_growfs", "xfs_repair", lender,
 	}
 )
 
-// Build builds the programs of this repository, and an initrd for each kernel.
+// modulesOfVM are the modules that a VM needs, which has the agent and no program.
+var modulesOfVM = []string{"virtio_pci", "virtio_net", "virtio_console", "virtio_blk"}
+
+// Build builds the programs of this repository, and for each kernel the initrd of a node and that of a VM.
 func (p Parts) Build(ctx context.Context) error {
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return fmt.Errorf("make guests: %w", err)
@@ -49,11 +53,13 @@ func (p Parts) Build(ctx context.Context) error {
 		}
 	}
 	for _, kernel := range Kernels {
-		if err := initrd.Write(initrd.Config{
+		node := initrd.Config{
 			Kernel: filepath.Join(p.Fetched, kernel), Modules: modules,
 			Tools: filepath.Join(p.Fetched, "tools"), Programs: programs, Config: []string{"/etc/mke2fs.conf"},
 			Agent: p.Program("agent"), Files: map[string]string{driverPath: p.Program("rds-csi")},
-		}, p.initrd(kernel)); err != nil {
+		}
+		vm := initrd.Config{Kernel: node.Kernel, Modules: modulesOfVM, Tools: node.Tools, Agent: node.Agent}
+		if err := errors.Join(initrd.Write(node, p.initrd(kernel)), initrd.Write(vm, p.initrdOfVM(kernel))); err != nil {
 			return fmt.Errorf("kernel %s: %w", kernel, err)
 		}
 	}
@@ -64,3 +70,5 @@ func (p Parts) Build(ctx context.Context) error {
 func (p Parts) Program(name string) string { return filepath.Join(p.Dir, name) }
 
 func (p Parts) initrd(kernel string) string { return filepath.Join(p.Dir, "initrd-"+kernel) }
+
+func (p Parts) initrdOfVM(kernel string) string { return filepath.Join(p.Dir, "initrd-vm-"+kernel) }
