@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,20 +135,34 @@ func (b *Box) Files(ctx context.Context) (files []sim.File, err error) {
 // Written returns the last write of a host to a volume, under whatever NQN it was exported, and how many
 // there were.
 func (b *Box) Written(ctx context.Context, id actors.VolumeID, host string) (last time.Time, count int64, err error) {
-	var journal []sim.JournalEntry
-	if err := b.get(ctx, "journal", &journal); err != nil {
-		return last, 0, err
-	}
-	for _, e := range journal {
-		if e.Host != host || !strings.HasSuffix(e.File, "/"+string(id)+".img") {
-			continue
-		}
+	entries, err := b.journal(ctx, id, host)
+	for _, e := range entries {
 		count += e.Count
 		if e.Last.At.After(last) {
 			last = e.Last.At
 		}
 	}
-	return last, count, nil
+	return last, count, err
+}
+
+// Began returns the first write of a host to a volume, under whatever NQN it was exported; zero: there was none.
+func (b *Box) Began(ctx context.Context, id actors.VolumeID, host string) (first time.Time, err error) {
+	entries, err := b.journal(ctx, id, host)
+	for _, e := range entries {
+		if first.IsZero() || e.First.At.Before(first) {
+			first = e.First.At
+		}
+	}
+	return first, err
+}
+
+// journal returns what the box noted of a host's writes to a volume.
+func (b *Box) journal(ctx context.Context, id actors.VolumeID, host string) ([]sim.JournalEntry, error) {
+	var all []sim.JournalEntry
+	err := b.get(ctx, "journal", &all)
+	return slices.DeleteFunc(all, func(e sim.JournalEntry) bool {
+		return e.Host != host || !strings.HasSuffix(e.File, "/"+string(id)+".img")
+	}), err
 }
 
 // Hits returns how many commands have met the faults in force.

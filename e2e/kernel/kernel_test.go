@@ -118,6 +118,7 @@ var stories = []struct {
 	{"Restart", restart},
 	{"Faults", faults},
 	{"Fence", fence},
+	{"Migration", migration},
 	{"Crash", crash},
 }
 

@@ -40,7 +40,8 @@ type Stage struct {
 	controller *controlplane.Component
 	conn       *grpc.ClientConn
 	nodes      []*guest.Node
-	boots      int // so far
+	boots      int // of the nodes, so far
+	vms        int // that were started, so far
 }
 
 // NewStage starts a box and a controller. Close must follow.

@@ -34,6 +34,7 @@ type Volume struct {
 	stage      *Stage
 	context    map[string]string
 	capability *csipb.VolumeCapability
+	rings      int // that VMs have on it
 }
 
 // NewVolume makes a volume.

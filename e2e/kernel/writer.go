@@ -14,11 +14,17 @@ import (
 	"github.com/rds-csi/rds-csi/e2e/stamp"
 )
 
-// A Writer is a VM or a pod that writes to its ring on a volume, on one node. Each node has a ring of its own.
+// A Writer is a VM or a pod that writes to its ring on a volume. Each node has a ring of its own.
 type Writer struct {
-	node   *guest.Node
+	where  runner
 	volume *Volume
 	ring   stamp.Ring
+}
+
+// A runner is where a writer runs: a node, or a VM.
+type runner interface {
+	Name() string
+	Call(ctx context.Context, op string, args, result any) error
 }
 
 // The rings: 64 writes of 16 KiB each.
@@ -43,7 +49,7 @@ const writePause = 5 * time.Millisecond
 
 // Write lets a node write to a volume that it has, until it is ended.
 func (v *Volume) Write(ctx context.Context, n *guest.Node) (*Writer, error) {
-	w := &Writer{node: n, volume: v, ring: v.stage.ringOf(n)}
+	w := &Writer{where: n, volume: v, ring: v.stage.ringOf(n)}
 	return w, n.Call(ctx, api.BeginWrites, api.Writes{Name: w.name(), Path: v.Data(), Ring: w.ring, Pause: writePause}, nil)
 }
 
@@ -51,7 +57,7 @@ func (w *Writer) name() string { return string(w.volume.ID) }
 
 // Written tells what was written so far.
 func (w *Writer) Written(ctx context.Context) (told api.Written, err error) {
-	return told, w.node.Call(ctx, api.AskWrites, api.Name{Name: w.name()}, &told)
+	return told, w.where.Call(ctx, api.AskWrites, api.Name{Name: w.name()}, &told)
 }
 
 // Await waits until so many more writes were acknowledged.
@@ -66,7 +72,7 @@ func (w *Writer) Await(ctx context.Context, more uint64) error {
 			first, known = told.Acked, true
 		}
 		if told.Acked < first+more {
-			return fmt.Errorf("%s has written %d blocks to %s since, errors: %v", w.node.Name(), told.Acked-first, w.volume.ID, told.Errors)
+			return fmt.Errorf("%s has written %d blocks to %s since, errors: %v", w.where.Name(), told.Acked-first, w.volume.ID, told.Errors)
 		}
 		return nil
 	})
@@ -74,7 +80,7 @@ func (w *Writer) Await(ctx context.Context, more uint64) error {
 
 // End ends the writer, when the write under way has ended.
 func (w *Writer) End(ctx context.Context) (told api.Written, err error) {
-	return told, w.node.Call(ctx, api.EndWrites, api.Name{Name: w.name()}, &told)
+	return told, w.where.Call(ctx, api.EndWrites, api.Name{Name: w.name()}, &told)
 }
 
 // Verify reads on a node, past its caches, what a writer has written, and fails for what is lost or torn.
@@ -90,7 +96,7 @@ func (w *Writer) VerifyLost(ctx context.Context, n *guest.Node, told api.Written
 func (w *Writer) verify(ctx context.Context, n *guest.Node, v api.Verification) error {
 	v.Path, v.Ring = w.volume.Data(), w.ring
 	if err := n.Call(ctx, api.Verify, v, nil); err != nil {
-		return fmt.Errorf("what %s wrote to %s, as %s reads it: %w", w.node.Name(), w.volume.ID, n.Name(), err)
+		return fmt.Errorf("what %s wrote to %s, as %s reads it: %w", w.where.Name(), w.volume.ID, n.Name(), err)
 	}
 	return nil
 }
