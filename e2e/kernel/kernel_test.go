@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -34,6 +35,8 @@ type theatre struct {
 	parts guest.Parts
 	dir   string // for stages
 	logs  string // for those of stages on which a story failed
+
+	booting sync.Mutex // held while a stage boots
 }
 
 // here is where this run's stories are told; nil: there is nothing to make guests of.
@@ -98,6 +101,14 @@ func (th *theatre) stage(t *testing.T, k string) *kernel.Stage {
 	return st
 }
 
+// boot boots a stage's nodes, one stage at a time: booting is work, and a guest that waits for a processor is not to be
+// taken for one that hangs.
+func (th *theatre) boot(ctx context.Context, st *kernel.Stage, k string) ([]*guest.Node, error) {
+	th.booting.Lock()
+	defer th.booting.Unlock()
+	return st.Boot(ctx, k)
+}
+
 // A story is about two nodes of one kernel.
 type story struct {
 	*kernel.Stage
@@ -117,6 +128,7 @@ var stories = []struct {
 	{"Expand", expand},
 	{"Restart", restart},
 	{"Faults", faults},
+	{"GivenUp", givenUp},
 	{"Fence", fence},
 	{"Migration", migration},
 	{"Crash", crash},
@@ -144,7 +156,7 @@ func TestKernel(t *testing.T) {
 // tell tells the stories of one kernel, on a stage of its own.
 func (th *theatre) tell(t *testing.T, k string, report *kernel.Report) {
 	st := th.stage(t, k)
-	nodes, err := st.Boot(t.Context(), k)
+	nodes, err := th.boot(t.Context(), st, k)
 	must(t, err)
 	t.Logf("the nodes run Linux %s", nodes[0].Kernel())
 	told := 0
@@ -155,7 +167,7 @@ func (th *theatre) tell(t *testing.T, k string, report *kernel.Report) {
 		}
 		// What a story that failed has left behind is not the next one's.
 		must(t, st.Know(t.Context(), nodes[0].Name(), nodes[1].Name()))
-		nodes, err = st.Boot(t.Context(), k)
+		nodes, err = th.boot(t.Context(), st, k)
 		must(t, err)
 	}
 	if told == len(stories) {

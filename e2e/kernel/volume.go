@@ -138,10 +138,18 @@ func (v *Volume) Mount(ctx context.Context, n *guest.Node, grant map[string]stri
 	return nil
 }
 
-// Unmount takes the volume from the pod and unstages it, as kubelet does.
-func (v *Volume) Unmount(ctx context.Context, n *guest.Node) error {
+// Unpublish takes the volume from the pod, as kubelet does first.
+func (v *Volume) Unpublish(ctx context.Context, n *guest.Node) error {
 	if _, err := n.Client().NodeUnpublishVolume(ctx, &csipb.NodeUnpublishVolumeRequest{VolumeId: string(v.ID), TargetPath: v.Target()}); err != nil {
 		return fmt.Errorf("unpublish %s on %s: %w", v.ID, n.Name(), err)
+	}
+	return nil
+}
+
+// Unmount takes the volume from the pod and unstages it, as kubelet does.
+func (v *Volume) Unmount(ctx context.Context, n *guest.Node) error {
+	if err := v.Unpublish(ctx, n); err != nil {
+		return err
 	}
 	if _, err := n.Client().NodeUnstageVolume(ctx, &csipb.NodeUnstageVolumeRequest{VolumeId: string(v.ID), StagingTargetPath: v.Staging()}); err != nil {
 		return fmt.Errorf("unstage %s on %s: %w", v.ID, n.Name(), err)

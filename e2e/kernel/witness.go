@@ -56,6 +56,18 @@ func Listen(ctx context.Context, n *guest.Node) (*Witness, error) {
 
 // Kernel tells in words what the kernel has done since with the connection to a volume.
 func (w *Witness) Kernel(ctx context.Context, v *Volume) (string, error) {
+	lines, err := w.heard(ctx, v)
+	return did(lines), err
+}
+
+// Failed tells how many attempts of the kernel to reconnect to a volume have failed since.
+func (w *Witness) Failed(ctx context.Context, v *Volume) (int, error) {
+	lines, err := w.heard(ctx, v)
+	return failed(lines), err
+}
+
+// heard returns what the kernel has said since of its controller of a volume.
+func (w *Witness) heard(ctx context.Context, v *Volume) ([]string, error) {
 	name := ""
 	for nqn, c := range w.controllers {
 		if strings.Contains(nqn, string(v.ID)) {
@@ -63,13 +75,13 @@ func (w *Witness) Kernel(ctx context.Context, v *Volume) (string, error) {
 		}
 	}
 	if name == "" {
-		return "", fmt.Errorf("%s was not connected to %s", w.node.Name(), v.ID)
+		return nil, fmt.Errorf("%s was not connected to %s", w.node.Name(), v.ID)
 	}
 	lines, err := kernelLog(ctx, w.node)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return did(slices.DeleteFunc(lines, func(line string) bool { return w.kernel[line] }), name), nil
+	return ofController(slices.DeleteFunc(lines, func(line string) bool { return w.kernel[line] }), name), nil
 }
 
 // Conditions tells in which conditions the driver has found a volume since: none where it was well at every look.
@@ -78,7 +90,16 @@ func (w *Witness) Conditions(ctx context.Context, v *Volume) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conditions(log[min(w.plugin, len(log)):], string(v.ID)), nil
+	return said(log[min(w.plugin, len(log)):], changed, v), nil
+}
+
+// Events tells under which reasons the driver has told people of a volume since.
+func (w *Witness) Events(ctx context.Context, v *Volume) ([]string, error) {
+	log, err := read(ctx, w.node, api.Log(guest.Plugin))
+	if err != nil {
+		return nil, err
+	}
+	return said(log[min(w.plugin, len(log)):], reported, v), nil
 }
 
 // controllers is where the kernel shows its NVMe controllers.
@@ -104,19 +125,27 @@ func kernelLog(ctx context.Context, n *guest.Node) ([]string, error) {
 	return slices.Collect(strings.SplitSeq(string(c.Data), "\n")), nil
 }
 
+// ofController returns what lines of a kernel's log say of a controller.
+func ofController(lines []string, controller string) []string {
+	var said []string
+	for _, line := range lines {
+		if _, text, ok := strings.Cut(line, "nvme "+controller+": "); ok {
+			said = append(said, text)
+		}
+	}
+	return said
+}
+
 // reconnected is how the kernel says that it has its connection back (Linux, drivers/nvme/host/tcp.c).
 var reconnected = regexp.MustCompile(`Successfully reconnected \((?:attempt )?(\d+)`)
 
-// did tells in words what the lines of a kernel's log say that it did with a controller.
-func did(lines []string, controller string) string {
+// did tells in words what the kernel did with a controller, by what it said of it.
+func did(said []string) string {
 	var words []string
-	for _, line := range lines {
-		_, said, ok := strings.Cut(line, "nvme "+controller+": ")
-		switch m := reconnected.FindStringSubmatch(said); {
-		case !ok:
-		case m != nil:
+	for _, text := range said {
+		if m := reconnected.FindStringSubmatch(text); m != nil {
 			words = append(words, "reconnected at attempt "+m[1])
-		case strings.HasPrefix(said, "Removing controller"):
+		} else if strings.HasPrefix(text, "Removing controller") {
 			words = append(words, "gave the controller up")
 		}
 	}
@@ -126,16 +155,29 @@ func did(lines []string, controller string) string {
 	return strings.Join(words, ", ")
 }
 
-// changed is how the node plugin says that a volume's condition is another: the last of its attributes but the
-// message.
-var changed = regexp.MustCompile(`volume-id=(\S+) condition=(\S+)`)
+// failed counts the attempts to reconnect that failed.
+func failed(said []string) int {
+	n := 0
+	for _, text := range said {
+		if strings.HasPrefix(text, "Failed reconnect attempt") {
+			n++
+		}
+	}
+	return n
+}
 
-// conditions returns the conditions in which a log says that a volume came.
-func conditions(log, volume string) []string {
+// How the node plugin says that a volume's condition is another, and that it has told people of one.
+var (
+	changed  = regexp.MustCompile(`volume-id=(?P<volume>\S+) condition=(?P<said>\S+)`)
+	reported = regexp.MustCompile(`msg="trouble with a volume" reason=(?P<said>\S+) volume-id=(?P<volume>\S+)`)
+)
+
+// said returns what the lines of a log that have a form say of a volume.
+func said(log string, form *regexp.Regexp, v *Volume) []string {
 	var found []string
 	for line := range strings.Lines(log) {
-		if m := changed.FindStringSubmatch(line); m != nil && m[1] == volume {
-			found = append(found, m[2])
+		if m := form.FindStringSubmatch(line); m != nil && m[form.SubexpIndex("volume")] == string(v.ID) {
+			found = append(found, m[form.SubexpIndex("said")])
 		}
 	}
 	return found

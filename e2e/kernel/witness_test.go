@@ -23,9 +23,16 @@ func TestAWitnessUnderstandsTheKernel(t *testing.T) {
 <6>[   12.000000] nvme nvme2: Removing controller (16770)...`,
 		"gave the controller up": `<6>[   12.000000] nvme nvme2: Removing controller...`,
 	} {
-		if got := did(strings.Split(log, "\n"), "nvme2"); got != want {
+		if got := did(ofController(strings.Split(log, "\n"), "nvme2")); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+	log := `
+<6>[   35.559485] nvme nvme1: Failed reconnect attempt 1
+<6>[   61.749139] nvme nvme2: Failed reconnect attempt 1/-1
+<6>[   63.749139] nvme nvme2: Failed reconnect attempt 2/-1`
+	if got := failed(ofController(strings.Split(log, "\n"), "nvme2")); got != 2 {
+		t.Errorf("got %d failed attempts", got)
 	}
 }
 
@@ -35,8 +42,12 @@ time=2026-01-02T03:04:06Z level=WARN msg="a volume's condition has changed" volu
 time=2026-01-02T03:04:07Z level=WARN msg="trouble with a volume" reason=ConnectionFailure volume-id=pvc-1 text=""
 time=2026-01-02T03:04:10Z level=INFO msg="a volume's condition has changed" volume-id=pvc-1 condition=healthy message=""
 `
-	if got := conditions(log, "pvc-1"); !slices.Equal(got, []string{"waiting", "healthy"}) {
-		t.Errorf("got %v", got)
+	v := &Volume{ID: "pvc-1"}
+	if got := said(log, changed, v); !slices.Equal(got, []string{"waiting", "healthy"}) {
+		t.Errorf("it was in the conditions %v", got)
+	}
+	if got := said(log, reported, v); !slices.Equal(got, []string{"ConnectionFailure"}) {
+		t.Errorf("the events are %v", got)
 	}
 }
 

@@ -97,6 +97,7 @@ func (a *agent) handlers() map[string]wire.Handler {
 		api.EndWrites:   wire.Handle(a.writers.end),
 		api.Verify:      wire.Handle(verify),
 		api.KernelLog:   wire.Handle(kernelLog),
+		api.ShutDown:    wire.Handle(shutDown),
 		api.Sync:        wire.Handle(func(context.Context, nothing) (nothing, error) { unix.Sync(); return nothing{}, nil }),
 		api.PowerOff: wire.Handle(func(context.Context, nothing) (nothing, error) {
 			return nothing{}, unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)

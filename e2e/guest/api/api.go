@@ -29,6 +29,7 @@ const (
 	EndWrites   = "end-writes"   // Name; Written in all, once the write under way has ended
 	Verify      = "verify"       // Verification; nothing. An error tells what is lost or torn
 	KernelLog   = "kernel-log"   // nothing; Content: the kernel's messages, one in each line
+	ShutDown    = "shut-down"    // Path in a file system; nothing. It fails as after an error of its log
 	Sync        = "sync"         // nothing; nothing
 	PowerOff    = "power-off"    // nothing; no answer
 	Crash       = "crash"        // nothing; no answer: the kernel panics

@@ -46,7 +46,7 @@ type Machine struct {
 
 // bootLimit is how long a guest may take to boot, which takes some seconds on a machine that is not busy. It is no
 // promise about speed: what takes longer hangs.
-const bootLimit = 2 * time.Minute
+const bootLimit = 4 * time.Minute
 
 // Start boots a guest and returns when its agent answers; of an incoming one, when it may come.
 func Start(ctx context.Context, cfg Config) (_ *Machine, err error) {
