@@ -92,7 +92,7 @@ func judge(rec *record, s nvme.Sight, boot string) finding {
 	}
 	switch {
 	case s.Entries[0].Failed != "" && !rec.Access.Block:
-		return found(Failed, "FilesystemFailed", "the filesystem at %s %s: look at the kernel's log of this node, stop what uses the volume, and check it with fsck", rec.Staging, s.Entries[0].Failed)
+		return found(Failed, "FilesystemFailed", "the filesystem at %s %s: look at the kernel's log of this node, and delete the pods that use the volume there: staging it again checks it", rec.Staging, s.Entries[0].Failed)
 	case c.Device.Size < rec.Size:
 		return found(Shrunk, "DeviceShrunk", "the device has %d bytes and %d were published: do not write to it, repair the disk's row on the box", c.Device.Size, rec.Size)
 	case c.State == nvme.StateConnecting:

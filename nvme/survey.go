@@ -107,9 +107,10 @@ func (m *Mounts) mounted() (map[string][]mountPoint, error) {
 }
 
 // failure says what is wrong with a mounted filesystem. The kernel's list of mounts goes on to say "rw" of an
-// ext4 without its device, from Linux 6.12 on also of one that an error made read-only; 6.15 and later add
-// "emergency_ro" and "shutdown". The count of errors is kept by ext4 since the last fsck that found any. An
-// xfs that is shut down refuses to be looked at.
+// ext4 without its device, and, from Linux 6.12 on and in maintained older ones such as Debian's 6.1, also of one
+// that an error made read-only; 6.15 and later add "emergency_ro" and "shutdown". The count of errors is kept by
+// ext4 since the last fsck that found any. An xfs that is shut down refuses to be looked at. An ext4 that a person
+// shuts down while its device is there shows nothing of it before 6.15.
 func (m *Mounts) failure(mp mountPoint, statErr error) string {
 	switch {
 	case hasOption(mp.super, "shutdown"):
