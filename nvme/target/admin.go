@@ -14,6 +14,10 @@ func (q *queue) admin(cmd *command) {
 	var status tcp.Status
 	switch cmd.Opcode {
 	case tcp.OpIdentify:
+		if uint8(cmd.CDW10) == tcp.CNSNamespace && !q.ctrl.sub.discovery {
+			q.aside(cmd, OperationIdentify, func(f Fault) { q.complete(cmd, q.identifyNamespace(cmd, f)) })
+			return
+		}
 		status = q.identify(cmd)
 	case tcp.OpGetLogPage:
 		status = q.logPage(cmd)
@@ -35,6 +39,11 @@ func (q *queue) admin(cmd *command) {
 	default:
 		status = tcp.StatusInvalidOpcode
 	}
+	q.complete(cmd, status)
+}
+
+// complete answers a command of the admin queue. What failed is not to be tried again.
+func (q *queue) complete(cmd *command, status tcp.Status) {
 	if status != tcp.StatusSuccess {
 		q.fail(cmd, status|tcp.DNR)
 		return

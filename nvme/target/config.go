@@ -77,6 +77,10 @@ type Config struct {
 	// from 6.10 or so then gives its controller up.
 	RetryRefusals bool
 
+	// Fault is asked what goes wrong with a command, before it is carried out. It is called by many goroutines and must
+	// not block. Nil: nothing goes wrong.
+	Fault func(Request) Fault
+
 	// OnWrite is called after each change of a Storage, whether it succeeded or not, and before the
 	// host is told: a write, zeroes or a deallocation of n bytes at off. Nil: none.
 	OnWrite func(subsystemNQN, hostNQN string, off, n int64)
@@ -113,6 +117,9 @@ func (c Config) withDefaults() Config {
 	c.MaxConnections = within(c.MaxConnections, 1024, 1, 1<<20)
 	if c.HandshakeTimeout <= 0 {
 		c.HandshakeTimeout = 10 * time.Second
+	}
+	if c.Fault == nil {
+		c.Fault = func(Request) Fault { return Fault{} }
 	}
 	if c.OnWrite == nil {
 		c.OnWrite = func(string, string, int64, int64) {}

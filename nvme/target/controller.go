@@ -33,6 +33,7 @@ type controller struct {
 	hostNQN string
 	hostID  uuid.UUID
 	gone    chan struct{} // closed when its last queue has ended and OnDisconnect has returned
+	began   uint64        // size of the namespace in blocks when the admin queue's Connect was answered; set before that
 
 	// Guarded by Target.mu.
 	queues map[uint16]*queue

@@ -39,14 +39,26 @@ func (q *queue) fabrics(cmd *command) error {
 			q.fail(cmd, tcp.StatusInvalidField|tcp.DNR)
 			break
 		}
-		if q.ctrl.configure(uint32(property.Value)) {
-			q.ctrl.endIO()
-		}
-		q.answer(cmd)
+		q.configure(cmd, uint32(property.Value))
 	default:
 		q.fail(cmd, tcp.StatusInvalidOpcode|tcp.DNR)
 	}
 	return nil
+}
+
+// configure sets the CC property.
+func (q *queue) configure(cmd *command, cc uint32) {
+	set := func(Fault) {
+		if q.ctrl.configure(cc) {
+			q.ctrl.endIO()
+		}
+		q.answer(cmd)
+	}
+	if cc&tcp.CCShutdownMask != 0 {
+		q.aside(cmd, OperationShutdown, set)
+		return
+	}
+	set(Fault{})
 }
 
 // endIO ends the I/O queues of a controller that was reset and waits for them, so that no command
@@ -89,6 +101,9 @@ func (q *queue) connect(cmd *command) error {
 		return nil //nolint:nilerr // the command failed and was answered; the connection goes on
 	}
 	c := cmd.Connect()
+	if c.QID == 0 && !q.survives(cmd, q.t.cfg.Fault(Request{Subsystem: data.SubNQN, Host: data.HostNQN, Operation: OperationConnect})) {
+		return nil
+	}
 	ctrl, no := q.t.admit(q, c, data)
 	if no != nil {
 		q.t.cfg.Logger.Warn("nvme connect refused", "port", q.port.id, "peer", q.conn.RemoteAddr(),
@@ -101,6 +116,9 @@ func (q *queue) connect(cmd *command) error {
 		return err
 	}
 	if c.QID == 0 {
+		if !ctrl.sub.discovery {
+			ctrl.began = ctrl.sub.blocks()
+		}
 		q.t.cfg.OnConnect(ControllerInfo{
 			Subsystem: ctrl.sub.nqn, HostNQN: ctrl.hostNQN, HostID: ctrl.hostID, CNTLID: ctrl.id, Port: q.port.id, Queues: 1,
 		})

@@ -17,11 +17,6 @@ func (q *queue) identify(cmd *command) tcp.Status {
 		return tcp.StatusInvalidField
 	}
 	switch cns {
-	case tcp.CNSNamespace:
-		if cmd.NSID != nsid {
-			return tcp.StatusInvalidNamespace
-		}
-		return cmd.give(c.sub.identity())
 	case tcp.CNSActiveNamespaces:
 		if cmd.NSID >= tcp.BroadcastNSID-1 {
 			return tcp.StatusInvalidNamespace
@@ -42,6 +37,14 @@ func (q *queue) identify(cmd *command) tcp.Status {
 		return cmd.give(make([]byte, tcp.IdentifyLen)) // no limits beyond MDTS
 	}
 	return tcp.StatusInvalidField
+}
+
+// identifyNamespace executes Identify Namespace.
+func (q *queue) identifyNamespace(cmd *command, f Fault) tcp.Status {
+	if cmd.NSID != nsid {
+		return tcp.StatusInvalidNamespace
+	}
+	return cmd.give(q.ctrl.sub.identity(q.ctrl.told(f)))
 }
 
 // oaes returns the events that the controller can tell.
@@ -85,9 +88,8 @@ func (c *controller) identity() tcp.ControllerIdentity {
 	return id
 }
 
-// identity returns the Identify Namespace data of NSID 1.
-func (s *subsystem) identity() []byte {
-	blocks := s.blocks()
+// identity returns the Identify Namespace data of NSID 1, of a size in blocks.
+func (s *subsystem) identity(blocks uint64) []byte {
 	id := tcp.NamespaceIdentity{
 		Size: blocks, Capacity: blocks, Utilization: blocks, NMIC: tcp.NMICShared, NGUID: s.uuid, BlockShift: blockShift,
 	}

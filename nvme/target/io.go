@@ -103,8 +103,7 @@ func (q *queue) work() {
 				q.request(cmd)
 				continue
 			}
-			cmd.reply.Status = q.execute(cmd)
-			q.answer(cmd)
+			q.perform(cmd)
 		case <-q.done:
 			return
 		}
