@@ -65,7 +65,7 @@ func (h *hardware) boot(ctx context.Context, a again) (*boot, error) {
 		places: make(chan struct{}, h.cfg.Concurrency), gate: newGate(), faults: h.faults, settings: h.settings, hostKey: h.hostKey,
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	b.exports = newExports(h.cfg, h.store, h.journal, b.later)
+	b.exports = newExports(h.cfg, h.store, h.journal, h.faults, b.later)
 	p := pool{name: h.cfg.Pool, filesystem: h.cfg.Filesystem, capacity: h.cfg.Capacity, switches: h.cfg.Switches}
 	b.machine = newMachine(p, h.store, b.exports, t, h.cfg.Logger)
 	b.handlers = b.commands()

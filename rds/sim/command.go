@@ -13,7 +13,7 @@ type Command struct {
 	Args []Arg
 	// Session counts the connections of a box from 1.
 	Session uint64
-	// Transport is "api", plain or over TLS, or "ssh".
+	// Transport is "api", plain or over TLS, or "ssh"; "nvme" of what a host asks for.
 	Transport string
 
 	rights   policies // of the session

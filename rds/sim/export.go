@@ -44,13 +44,13 @@ type export struct {
 	backing *backing
 }
 
-func newExports(cfg Config, st *store, j *journal, later func(time.Duration, func())) *exports {
+func newExports(cfg Config, st *store, j *journal, fs *faults, later func(time.Duration, func())) *exports {
 	e := &exports{
 		host: cfg.NVMeHost, sw: cfg.Switches, store: st, journal: j, log: cfg.Logger, later: later,
 		ports: map[uint16]*port{}, served: map[diskID]*export{}, waiting: map[diskID]*disk{},
 		ghosts: map[diskID][]*export{}, files: map[string]string{},
 	}
-	e.target = target.New(target.Config{RetryRefusals: cfg.Switches.Retry, OnWrite: e.written, Logger: cfg.Logger})
+	e.target = target.New(target.Config{RetryRefusals: cfg.Switches.Retry, Fault: fs.meetHost, OnWrite: e.written, Logger: cfg.Logger})
 	return e
 }
 

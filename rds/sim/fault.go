@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/rds-csi/rds-csi/nvme/target"
+	"github.com/rds-csi/rds-csi/nvme/tcp"
 )
 
 // A Fault is what goes wrong with a command. The zero Fault is nothing. Hold and Delay come first,
@@ -34,10 +37,34 @@ type Fault struct {
 	// Truncate ends the connection in the middle of the answer: of the API, of this command's; of SSH,
 	// of what the script prints.
 	Truncate bool
+
+	// The rest is for commands of NVMe hosts, and of what is above Hold and Delay alone are for these, too.
+
+	// Status is what the command fails with, which is not carried out. Zero: it is.
+	Status tcp.Status
+	// Blank makes a read answer zeroes.
+	Blank bool
+	// Size is how many bytes the disk is said to have. Zero: what it has.
+	Size int64
+	// Stale tells the size that the disk had when the host connected.
+	Stale bool
 }
 
 // errDropped is what becomes of a command whose connection a fault ended: nobody is answered.
 var errDropped = errors.New("connection dropped")
+
+// host is the fault as a host's command meets it.
+func (f Fault) host() target.Fault {
+	return target.Fault{Hold: f.Hold, Delay: f.Delay, Status: f.Status, Blank: f.Blank, Size: f.Size, Stale: f.Stale}
+}
+
+// forHosts reports whether a fault is one that commands of NVMe hosts alone may meet, and forSessions whether it is one
+// of those of the API and SSH. One that only waits is neither.
+func (f Fault) forHosts() bool { return f.Status != 0 || f.Blank || f.Size != 0 || f.Stale }
+
+func (f Fault) forSessions() bool {
+	return f.DropBefore || f.DropAfter || f.Late > 0 || f.Trap != "" || f.AnswerDelay > 0 || f.FailAfter != "" || f.Truncate
+}
 
 // zero reports whether nothing goes wrong.
 func (f Fault) zero() bool { return f == Fault{} }

@@ -27,6 +27,7 @@ func TestRules(t *testing.T) {
 		return Command{Name: "/disk/set", Transport: transport, Args: args}
 	}
 	a, b := Arg{"numbers", "a"}, Arg{"comment", "x1"}
+	write := Command{Name: "write-zeroes", Transport: "nvme", Args: []Arg{{"subsystem", "nqn.2026-01.io.example:vm-1.5"}, {"host", "nqn.a"}}}
 	for _, tt := range []struct {
 		rule Rule
 		c    Command
@@ -43,13 +44,24 @@ func TestRules(t *testing.T) {
 		{Rule{Args: map[string]string{"numbers": "a", "comment": "x?"}}, set("api", a, b), true},
 		{Rule{Args: map[string]string{"comment": "y*"}}, set("api", a, b), false},
 		{Rule{Args: map[string]string{"comment": "*"}}, set("api", a), false},
+		{Rule{}, set("nvme"), false},
+		{Rule{Transport: "nvme"}, set("api"), false},
+		{Rule{Transport: "nvme", Command: "write*", Args: map[string]string{"subsystem": "*:vm-1.*"}}, write, true},
+		{Rule{Transport: "nvme", Command: "write"}, write, false},
+		{Rule{Transport: "nvme", Args: map[string]string{"host": "nqn.other"}}, write, false},
 	} {
 		if got := tt.rule.matches(tt.c); got != tt.want {
 			t.Errorf("%+v matches %+v: %v", tt.rule, tt.c, got)
 		}
 	}
 	s := start(t, Config{})
-	for _, bad := range []Rule{{Command: "["}, {Args: map[string]string{"x": "["}}} {
+	for _, bad := range []Rule{
+		{Command: "["},
+		{Args: map[string]string{"x": "["}},
+		{Transport: "nvme", Fault: Fault{Trap: "no"}},
+		{Transport: "nvme", Fault: Fault{Size: -1}},
+		{Fault: Fault{Blank: true}},
+	} {
 		if _, err := s.Inject(bad); err == nil {
 			t.Errorf("%+v is taken", bad)
 		}

@@ -4,21 +4,27 @@
 package sim
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"sync"
+
+	"github.com/rds-csi/rds-csi/nvme/target"
 )
 
 // A Rule is a fault that waits for the commands it is for. A command meets the first rule that it
 // matches.
 type Rule struct {
-	// Command is the command's path, as a pattern of path.Match: "/disk/set", "/disk/*". Empty: any.
+	// Command is the command's path, as a pattern of path.Match: "/disk/set", "/disk/*". Empty: any. That of an NVMe
+	// host is one of target's operations: "read", "write*".
 	Command string
-	// Transport is "api" or "ssh". Empty: any.
+	// Transport is "api", "ssh" or "nvme". Empty: "api" or "ssh".
 	Transport string
 	// Args are the values that arguments must have, as patterns of path.Match; numbers matches the
-	// items of a command however they are named. Nil: any.
+	// items of a command however they are named. An NVMe host's command has two, the NQNs "subsystem" and "host". Nil:
+	// any.
 	Args map[string]string
 	// Skip is how many matching commands pass unharmed first.
 	Skip int
@@ -52,12 +58,23 @@ type injected struct {
 
 func newFaults() *faults { return &faults{} }
 
-// check reports whether the patterns of a rule are ones.
+// overNVMe is the transport of what hosts ask for.
+const overNVMe = "nvme"
+
+// check reports whether the patterns of a rule are ones, and its fault is one for what it is for.
 func (r Rule) check() error {
 	for pattern := range maps.Values(r.Args) {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return err
 		}
+	}
+	switch {
+	case r.Transport == overNVMe && r.Fault.forSessions():
+		return errors.New("a host's command can be held, delayed, failed with a status, and answered with zeroes or another size")
+	case r.Transport != overNVMe && r.Fault.forHosts():
+		return errors.New("status, zeroes and sizes are for the commands of hosts: give the transport nvme")
+	case r.Fault.Size < 0:
+		return fmt.Errorf("size of %d bytes is negative", r.Fault.Size)
 	}
 	_, err := path.Match(r.Command, "")
 	return err
@@ -68,7 +85,7 @@ func (r Rule) matches(c Command) bool {
 	if ok, err := path.Match(r.Command, c.Name); r.Command != "" && (err != nil || !ok) {
 		return false
 	}
-	if r.Transport != "" && r.Transport != c.Transport {
+	if r.Transport != c.Transport && (r.Transport != "" || c.Transport == overNVMe) {
 		return false
 	}
 	for name, pattern := range r.Args {
@@ -141,6 +158,19 @@ func (fs *faults) meet(c Command) Fault {
 		}
 	}
 	return Fault{}
+}
+
+// meetHost returns what goes wrong with a host's command.
+func (fs *faults) meetHost(r target.Request) target.Fault {
+	fs.mu.Lock()
+	none := len(fs.rules) == 0
+	fs.mu.Unlock()
+	if none {
+		return target.Fault{}
+	}
+	return fs.meet(Command{
+		Name: string(r.Operation), Transport: overNVMe, Args: []Arg{{"subsystem", r.Subsystem}, {"host", r.Host}},
+	}).host()
 }
 
 // fault returns what goes wrong with a command.

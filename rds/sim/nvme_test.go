@@ -127,7 +127,7 @@ func testExports(t *testing.T, sw Switches, later func(time.Duration, func())) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newExports(cfg, st, newJournal(), later)
+	e := newExports(cfg, st, newJournal(), newFaults(), later)
 	t.Cleanup(func() {
 		if err := errors.Join(e.close(), st.close()); err != nil {
 			t.Error(err)

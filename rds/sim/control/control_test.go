@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -144,6 +145,22 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestHostFaults: what is told of a fault for hosts is what was asked for.
+func TestHostFaults(t *testing.T) {
+	b := newBench(t)
+	const rule = `"command":"read","transport":"nvme","args":{"subsystem":"*:vm-1.*"}`
+	for i, what := range []string{
+		`"freeze":true`, `"delay":"1s"`, `"status":"media"`, `"status":"internal"`, `"status":"retry"`, `"blank":true`, `"size":5`, `"stale":true`,
+	} {
+		b.must("POST", "/faults", "{"+rule+","+what+"}", nil)
+		_, text := b.ask("GET", "/faults", "", nil)
+		if want := fmt.Sprintf(`[{"id":%d,%s,%s}]`, i+1, rule, what); strings.TrimSpace(text) != want {
+			t.Errorf("faults are %s, want %s", text, want)
+		}
+		b.must("DELETE", "/faults", "", nil)
+	}
+}
+
 func TestBox(t *testing.T) {
 	b := newBench(t)
 	if err := b.add("vm-1"); err != nil {
@@ -230,7 +247,11 @@ func TestMisuse(t *testing.T) {
 	for _, tt := range []struct{ path, body, want string }{
 		{"/faults", "{}", "nothing is to happen"},
 		{"/faults", `{"drop": "now"}`, "not before or after"},
-		{"/faults", `{"transport": "nvme", "truncate": true}`, "not api or ssh"},
+		{"/faults", `{"transport": "ftp", "truncate": true}`, "not api, ssh or nvme"},
+		{"/faults", `{"transport": "api", "blank": true}`, "give the transport nvme"},
+		{"/faults", `{"transport": "nvme", "drop": "after"}`, "a host's command can be"},
+		{"/faults", `{"transport": "nvme", "status": "bad"}`, "not media, internal or retry"},
+		{"/faults", `{"transport": "nvme"}`, "nothing is to happen"},
 		{"/faults", `{"times": -1, "truncate": true}`, "must not be negative"},
 		{"/faults", `{"command": "[", "truncate": true}`, "syntax error in pattern"},
 		{"/faults", `{"delay": "-1s"}`, "negative"},

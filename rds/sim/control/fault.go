@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rds-csi/rds-csi/nvme/tcp"
 	"github.com/rds-csi/rds-csi/rds/sim"
 )
 
@@ -16,8 +17,8 @@ import (
 type Fault struct {
 	ID        int               `json:"id,omitempty"`        // answered, not asked for
 	Hits      int               `json:"hits,omitempty"`      // answered: commands that met the fault
-	Command   string            `json:"command,omitempty"`   // pattern, such as /disk/*; empty: any
-	Transport string            `json:"transport,omitempty"` // api or ssh; empty: any
+	Command   string            `json:"command,omitempty"`   // pattern, such as /disk/*, of hosts read or write*; empty: any
+	Transport string            `json:"transport,omitempty"` // api, ssh, or nvme for what hosts ask for; empty: api or ssh
 	Args      map[string]string `json:"args,omitempty"`      // patterns
 	Skip      int               `json:"skip,omitempty"`      // commands that pass first
 	Times     int               `json:"times,omitempty"`     // 0: for ever
@@ -30,6 +31,19 @@ type Fault struct {
 	Fail        string   `json:"fail,omitempty"`         // the message of a trap, after doing the work
 	AnswerDelay Duration `json:"answer-delay,omitempty"` // after the command was carried out
 	Truncate    bool     `json:"truncate,omitempty"`     // end the connection within the answer
+
+	// For the transport nvme, besides Freeze and Delay.
+	Status string `json:"status,omitempty"` // "media", "internal" or "retry": fail with an error of the medium, of the box, or one that passes
+	Blank  bool   `json:"blank,omitempty"`  // of reads: answer zeroes
+	Size   int64  `json:"size,omitempty"`   // of identify: tell so many bytes
+	Stale  bool   `json:"stale,omitempty"`  // of identify: tell the size of when the host connected
+}
+
+// statuses are those of Fault.Status. All but the last tell the host not to try again.
+var statuses = map[string]tcp.Status{
+	"media":    tcp.StatusUnrecoveredRead | tcp.DNR,
+	"internal": tcp.StatusInternal | tcp.DNR,
+	"retry":    tcp.StatusInternal,
 }
 
 // A Duration is a time.Duration that JSON writes as text.
@@ -62,17 +76,20 @@ func (f Fault) rule() (sim.Rule, error) {
 		Fault: sim.Fault{
 			Delay: time.Duration(f.Delay), DropBefore: f.Drop == "before", DropAfter: f.Drop == "after", Late: time.Duration(f.Late),
 			Trap: f.Refuse, FailAfter: f.Fail, AnswerDelay: time.Duration(f.AnswerDelay), Truncate: f.Truncate,
+			Status: statuses[f.Status], Blank: f.Blank, Size: f.Size, Stale: f.Stale,
 		},
 	}
 	switch {
 	case f.Drop != "" && f.Drop != "before" && f.Drop != "after":
 		return r, fmt.Errorf("drop %.32q is not before or after", f.Drop)
-	case f.Transport != "" && f.Transport != "api" && f.Transport != "ssh":
-		return r, fmt.Errorf("transport %.32q is not api or ssh", f.Transport)
+	case f.Transport != "" && f.Transport != "api" && f.Transport != "ssh" && f.Transport != "nvme":
+		return r, fmt.Errorf("transport %.32q is not api, ssh or nvme", f.Transport)
+	case f.Status != "" && statuses[f.Status] == 0:
+		return r, fmt.Errorf("status %.32q is not media, internal or retry", f.Status)
 	case f.Skip < 0 || f.Times < 0:
 		return r, fmt.Errorf("skip %d and times %d must not be negative", f.Skip, f.Times)
 	case !f.Freeze && r.Fault == sim.Fault{}:
-		return r, fmt.Errorf("nothing is to happen: give freeze, delay, drop, late, refuse, fail, answer-delay or truncate")
+		return r, fmt.Errorf("nothing is to happen: give freeze, delay, drop, late, refuse, fail, answer-delay or truncate; of hosts freeze, delay, status, blank, size or stale")
 	}
 	return r, nil
 }
@@ -83,7 +100,12 @@ func tell(in sim.Injected) Fault {
 	f := Fault{
 		ID: in.ID, Hits: in.Hits, Command: r.Command, Transport: r.Transport, Args: r.Args, Skip: r.Skip, Times: r.Times, Freeze: r.Freeze,
 		Delay: Duration(what.Delay), Late: Duration(what.Late), Refuse: what.Trap, Fail: what.FailAfter,
-		AnswerDelay: Duration(what.AnswerDelay), Truncate: what.Truncate,
+		AnswerDelay: Duration(what.AnswerDelay), Truncate: what.Truncate, Blank: what.Blank, Size: what.Size, Stale: what.Stale,
+	}
+	for name, status := range statuses {
+		if what.Status == status {
+			f.Status = name
+		}
 	}
 	switch {
 	case what.DropBefore:
