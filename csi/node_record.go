@@ -33,6 +33,9 @@ type record struct {
 	// Content is the filesystem that was staged, by Filesystems.Identify. Empty: was not read, and always of
 	// a block volume.
 	Content string `json:"content,omitempty"`
+	// Formatting says that a filesystem was begun on the volume, which was blank, under this NQN, and that the staging has
+	// not ended since: nothing else was ever written to it.
+	Formatting bool `json:"formatting,omitempty"`
 	// Target is where the volume was connected. Nil: an earlier version staged it, and did not keep that.
 	Target *reach `json:"target,omitempty"`
 	// Repairing says that the staging path is without a mount because a repair took the dead one down.
@@ -158,8 +161,7 @@ func (rs *records) load(id actors.VolumeID) (*record, error) {
 	return r, nil
 }
 
-// save replaces a volume's record. A loss of power may bring back the one before, or none, but
-// never half of one; it also takes the connections and mounts that the record told of.
+// save replaces a volume's record. When it returns, no loss of power brings back the one before.
 func (rs *records) save(r *record) error {
 	r.Version = recordVersion
 	data, err := json.MarshalIndent(r, "", "  ")
@@ -173,6 +175,9 @@ func (rs *records) save(r *record) error {
 	if err := os.Rename(tmp, rs.path(r.Volume)); err != nil {
 		return fmt.Errorf("replace the record of %s: %w", r.Volume, err)
 	}
+	if err := syncDir(rs.dir); err != nil {
+		return fmt.Errorf("replace the record of %s: %w", r.Volume, err)
+	}
 	return nil
 }
 
@@ -182,6 +187,16 @@ func (rs *records) remove(id actors.VolumeID) error {
 		return fmt.Errorf("delete the record of %s: %w", id, err)
 	}
 	return nil
+}
+
+// syncDir makes durable which files a directory has.
+func syncDir(path string) (err error) {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	return d.Sync()
 }
 
 func writeSynced(path string, data []byte) (err error) {

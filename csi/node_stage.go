@@ -128,12 +128,12 @@ func (n *Node) attach(ctx context.Context, rec *record, s staging) error {
 		return fmt.Errorf("device %s of %s has %d bytes, published were %d; nothing was touched: %w", dev.Path, s.volume, dev.Size, s.target.Size, actors.ErrPrecondition)
 	}
 	if !s.access.Block {
-		if err := n.mountStaging(ctx, dev, s); err != nil {
+		if err := n.mountStaging(ctx, dev, s, rec); err != nil {
 			return err
 		}
 		rec.Content = n.identify(ctx, s.volume, dev)
 	}
-	rec.Staged = true
+	rec.Staged, rec.Formatting = true, false
 	return n.records.save(rec)
 }
 
@@ -193,6 +193,7 @@ func (n *Node) carryOver(ctx context.Context, rec, old *record, conns []nvme.Con
 	if rec.Staged = old.Staged && used && old.NQN == rec.NQN; rec.Staged {
 		rec.Content = old.Content
 	}
+	rec.Formatting = unfinished(old, rec)
 	return nil
 }
 
@@ -264,7 +265,7 @@ func hasDevice(conns []nvme.Connection, num nvme.DevNum) bool {
 }
 
 // mountStaging mounts the device at the staging path, unless it is mounted there.
-func (n *Node) mountStaging(ctx context.Context, dev nvme.Device, s staging) error {
+func (n *Node) mountStaging(ctx context.Context, dev nvme.Device, s staging, rec *record) error {
 	entry, err := n.mounts.Inspect(ctx, s.path)
 	if err != nil {
 		return fmt.Errorf("inspect staging path %s: %w", s.path, err)
@@ -281,7 +282,7 @@ func (n *Node) mountStaging(ctx context.Context, dev nvme.Device, s staging) err
 	case entry.Mounted:
 		return fmt.Errorf("staging path %s has device %s mounted, which is not %s of volume %s; unmount it: %w", s.path, entry.Num, dev.Num, s.volume, actors.ErrPrecondition)
 	}
-	if err := n.mounts.Mount(ctx, dev, s.path, s.access.filesystem()); err != nil {
+	if err := n.mounts.Mount(ctx, dev, s.path, n.filesystem(rec, s)); err != nil {
 		return fmt.Errorf("mount %s at %s: %w", s.volume, s.path, err)
 	}
 	return nil

@@ -13,7 +13,8 @@
 // # Data
 //
 // A device is formatted only when two direct reads, apart in time and each with the controller
-// live, show nothing but zeros at its start and its end. A connection is cut only while nothing
+// live, show nothing but zeros at its start and its end, or when it shows what an mkfs has left of them that the caller
+// knows to have been begun and not ended. A connection is cut only while nothing
 // mounts or holds its device. What cannot be told counts as in use. A connection is reset only for a
 // new size, and only where I/O waits for it and the target would take it back.
 //

@@ -51,17 +51,18 @@ func (m *Mounts) mount(ctx context.Context, dev Device, path string, f Filesyste
 	if err := begun(ctx); err != nil {
 		return err
 	}
-	switch found {
-	case f.Type:
-		if err := m.repair(dev, f); err != nil {
-			return err
-		}
-	case blank:
-		if err := m.format(ctx, dev, f); err != nil {
-			return err
-		}
+	switch {
+	case found == blank:
+		err = m.format(ctx, dev, f)
+	case f.Unfinished && (found == f.Type || found == unknown):
+		err = m.finish(ctx, dev, f, found)
+	case found == f.Type:
+		err = m.repair(dev, f)
 	default:
-		return fmt.Errorf("device %s holds %s and not %s, it is left alone; if the data is not needed, wipe the device by hand: %w", dev.Path, found, f.Type, actors.ErrPrecondition)
+		err = fmt.Errorf("device %s holds %s and not %s, it is left alone; if the data is not needed, wipe the device by hand: %w", dev.Path, found, f.Type, actors.ErrPrecondition)
+	}
+	if err != nil {
+		return err
 	}
 	return m.attach(ctx, dev, path, f)
 }
@@ -192,7 +193,7 @@ func zero(p []byte) bool {
 // format makes a filesystem on a device that was found blank, after it was found blank again.
 func (m *Mounts) format(ctx context.Context, dev Device, f Filesystem) error {
 	if f.ReadOnly || dev.ReadOnly {
-		return fmt.Errorf("device %s is blank and cannot be formatted read-only, attach it for writing first: %w", dev.Path, actors.ErrPrecondition)
+		return errReadOnly(dev, blank)
 	}
 	wait := time.NewTimer(m.cfg.BlankFor)
 	defer wait.Stop()
@@ -217,13 +218,26 @@ func (m *Mounts) format(ctx context.Context, dev Device, f Filesystem) error {
 	if err := begun(ctx); err != nil {
 		return err
 	}
-	// mkfs.ext4 asks on a whole device unless forced; mkfs.xfs refuses a used one unless forced.
+	m.cfg.Logger.InfoContext(ctx, "formatting a blank device", "device", dev.Path, "number", dev.Num, "filesystem", f.Type)
+	// mkfs.ext4 asks on a whole device unless forced.
 	args := []string{dev.Path}
 	if f.Type == "ext4" {
 		args = []string{"-F", "-m0", dev.Path}
 	}
-	m.cfg.Logger.InfoContext(ctx, "formatting a blank device", "device", dev.Path, "number", dev.Num, "filesystem", f.Type)
-	// It is not interrupted: half a filesystem is neither blank nor whole.
+	return m.makeFilesystem(dev, f, args)
+}
+
+func errReadOnly(dev Device, found string) error {
+	return fmt.Errorf("device %s holds %s and cannot be formatted read-only, attach it for writing first: %w", dev.Path, found, actors.ErrPrecondition)
+}
+
+// makeFilesystem runs mkfs. It is not interrupted: half a filesystem is neither blank nor whole.
+func (m *Mounts) makeFilesystem(dev Device, f Filesystem, args []string) error {
+	if f.Begin != nil {
+		if err := f.Begin(); err != nil {
+			return fmt.Errorf("note that device %s is being formatted: %w", dev.Path, err)
+		}
+	}
 	out, err := m.cfg.Exec.Command("mkfs."+f.Type, args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mkfs.%s of %s: %w: %.512q: %w", f.Type, dev.Path, err, out, actors.ErrUnavailable)

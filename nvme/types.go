@@ -103,6 +103,12 @@ type Filesystem struct {
 	Type     string   // ext4 or xfs
 	Flags    []string // mount options, as in the StorageClass
 	ReadOnly bool
+
+	// Begin is called before mkfs is. An error keeps it from being called. Nil: nothing happens.
+	Begin func() error
+	// Unfinished says that Begin was called for this device and that it was not mounted since, nor could anyone else
+	// write to it: what is on it is what mkfs has left of nothing but zeros.
+	Unfinished bool
 }
 
 // Usage is how full a filesystem is.

@@ -68,14 +68,34 @@ func (n *Node) Mount(_ context.Context, dev nvme.Device, path string, fs nvme.Fi
 		return fmt.Errorf("no device %s: %w", dev.Num, actors.ErrUnavailable)
 	case have == "" && fs.ReadOnly:
 		return fmt.Errorf("%s is blank and read-only: %w", nqn, actors.ErrPrecondition)
-	case have == "":
-		n.did("Format", nqn)
-		n.format[volume(nqn)] = fs.Type
+	case have == "", have == halfFormatted && fs.Unfinished:
+		if err := n.makeFilesystem(nqn, fs); err != nil {
+			return err
+		}
 	case have != fs.Type:
 		return fmt.Errorf("%s holds %s, not %s: %w", nqn, have, fs.Type, actors.ErrPrecondition)
 	}
 	n.did("Mount", path)
 	n.mounts[path] = append(n.mounts[path], mount{num: dev.Num, readOnly: fs.ReadOnly})
+	return nil
+}
+
+// halfFormatted is what a device holds whose formatting failed.
+const halfFormatted = "half a filesystem"
+
+// makeFilesystem formats a device. A fault in Format leaves it half formatted.
+func (n *Node) makeFilesystem(nqn string, fs nvme.Filesystem) error {
+	if fs.Begin != nil {
+		if err := fs.Begin(); err != nil {
+			return fmt.Errorf("begin to format: %w", err)
+		}
+	}
+	n.did("Format", nqn)
+	if err := n.begin("Format", nqn); err != nil {
+		n.format[volume(nqn)] = halfFormatted
+		return err
+	}
+	n.format[volume(nqn)] = fs.Type
 	return nil
 }
 
@@ -151,7 +171,7 @@ func (n *Node) Identify(_ context.Context, dev nvme.Device) (string, error) {
 
 func (n *Node) identify(dev nvme.Device) (string, error) {
 	v := volume(n.nqn(dev.Num))
-	if n.format[v] == "" {
+	if n.format[v] == "" || n.format[v] == halfFormatted {
 		return "", fmt.Errorf("device %s holds no filesystem: %w", dev.Num, actors.ErrPrecondition)
 	}
 	return n.format[v] + " " + cmp.Or(n.uuids[v], v), nil

@@ -23,7 +23,8 @@ type Config struct {
 	// as large as the target says, or 1 GiB, and a rescan finds what it was asked for.
 	Size func(ctx context.Context, nqn string) (int64, error)
 	// Fault is asked before every operation, by the name of its method and its first argument that
-	// is a path or an NQN; an error makes the operation fail with nothing done. Nil: none fail.
+	// is a path or an NQN; an error makes the operation fail with nothing done. Of Format, which is part of Mount, it
+	// leaves the device half formatted. Nil: none fail.
 	Fault func(op, arg string) error
 }
 
