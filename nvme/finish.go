@@ -20,12 +20,8 @@ func (m *Mounts) finish(ctx context.Context, dev Device, f Filesystem, found str
 	if f.ReadOnly || dev.ReadOnly {
 		return errReadOnly(dev, "half a filesystem")
 	}
-	// mkfs may be at work still, without the process that began it. It holds the device exclusively.
-	switch err := m.cfg.Kernel.Claim(dev.Path); {
-	case errors.Is(err, syscall.EBUSY):
-		return fmt.Errorf("device %s is in use, as if an earlier mkfs of it were still at work: %w: %w", dev.Path, err, actors.ErrUnavailable)
-	case err != nil:
-		return fmt.Errorf("claim device %s: %w: %w", dev.Path, err, actors.ErrUnavailable)
+	if err := m.claim(dev); err != nil {
+		return err
 	}
 	if found == f.Type {
 		if whole, err := m.whole(dev, f); whole || err != nil {
@@ -44,6 +40,18 @@ func (m *Mounts) finish(ctx context.Context, dev Device, f Filesystem, found str
 		args = []string{"-F", "-m0", dev.Path}
 	}
 	return m.makeFilesystem(dev, f, args)
+}
+
+// claim reports whether nobody else has a device for himself. An mkfs may be at work still, without the process that
+// began it; it holds the device exclusively.
+func (m *Mounts) claim(dev Device) error {
+	switch err := m.cfg.Kernel.Claim(dev.Path); {
+	case errors.Is(err, syscall.EBUSY):
+		return fmt.Errorf("device %s is in use, as if an earlier mkfs of it were still at work: %w: %w", dev.Path, err, actors.ErrUnavailable)
+	case err != nil:
+		return fmt.Errorf("claim device %s: %w: %w", dev.Path, err, actors.ErrUnavailable)
+	}
+	return nil
 }
 
 // whole reports whether mkfs has come to its end.

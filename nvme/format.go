@@ -215,6 +215,9 @@ func (m *Mounts) format(ctx context.Context, dev Device, f Filesystem) error {
 	if err := m.check(dev); err != nil { // the reads above were of a live controller
 		return err
 	}
+	if err := m.claim(dev); err != nil {
+		return err
+	}
 	if err := begun(ctx); err != nil {
 		return err
 	}

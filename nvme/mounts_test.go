@@ -121,6 +121,7 @@ func TestNeverFormats(t *testing.T) {
 		"not live":                {func(f *formatTest) { f.write("sys/class/nvme/nvme0/state", "connecting\n") }, actors.ErrUnavailable},
 		"not live at second look": {func(f *formatTest) { f.lose(2) }, actors.ErrUnavailable},
 		"not live after it":       {func(f *formatTest) { f.lose(4) }, actors.ErrUnavailable},
+		"in use":                  {func(f *formatTest) { f.claimErr = syscall.EBUSY }, actors.ErrUnavailable},
 		"gone":                    {func(f *formatTest) { f.remove("sys/class/nvme/nvme0/nvme0n1") }, actors.ErrUnavailable},
 		"other size":              {func(f *formatTest) { f.dev.Size = 2 * mib }, actors.ErrUnavailable},
 		"tiny": {func(f *formatTest) {

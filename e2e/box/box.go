@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -163,6 +164,34 @@ func (b *Box) journal(ctx context.Context, id actors.VolumeID, host string) ([]s
 	return slices.DeleteFunc(all, func(e sim.JournalEntry) bool {
 		return e.Host != host || !strings.HasSuffix(e.File, "/"+string(id)+".img")
 	}), err
+}
+
+// Spoil puts a fault in force and returns its number.
+func (b *Box) Spoil(ctx context.Context, f control.Fault) (id int, err error) {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return 0, fmt.Errorf("spoil the box: %w", err)
+	}
+	var answer control.Fault
+	err = b.ask(ctx, http.MethodPost, "faults", body, &answer)
+	return answer.ID, err
+}
+
+// Met returns how many commands have met one of the faults in force.
+func (b *Box) Met(ctx context.Context, id int) (hits int, err error) {
+	var faults []control.Fault
+	err = b.get(ctx, "faults", &faults)
+	for _, f := range faults {
+		if f.ID == id {
+			hits = f.Hits
+		}
+	}
+	return hits, err
+}
+
+// MendOne ends one fault and lets go what it holds.
+func (b *Box) MendOne(ctx context.Context, id int) error {
+	return b.ask(ctx, http.MethodDelete, "faults/"+strconv.Itoa(id), nil, nil)
 }
 
 // Hits returns how many commands have met the faults in force.

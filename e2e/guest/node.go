@@ -14,9 +14,11 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/rds-csi/rds-csi/actors"
@@ -78,11 +80,16 @@ func Boot(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.Call(ctx, api.Forward, api.Forwarding{Port: socketPort, Socket: socket}, nil); err != nil {
 		return nil, err
 	}
-	if n.conn, err = grpc.NewClient("passthrough:///"+n.Address(socketPort), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if n.conn, err = grpc.NewClient("passthrough:///"+n.Address(socketPort), grpc.WithTransportCredentials(insecure.NewCredentials()), soonAgain); err != nil {
 		return nil, err
 	}
 	return n, n.StartPlugin(ctx)
 }
+
+// soonAgain lets calls find a plugin soon that was away.
+var soonAgain = grpc.WithConnectParams(grpc.ConnectParams{
+	Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1, MaxDelay: 50 * time.Millisecond}, MinConnectTimeout: 5 * time.Second,
+})
 
 // StartPlugin starts the node plugin and returns when it answers.
 func (n *Node) StartPlugin(ctx context.Context) error {
@@ -105,6 +112,12 @@ func (n *Node) StartPlugin(ctx context.Context) error {
 // KillPlugin ends the node plugin as a crash does.
 func (n *Node) KillPlugin(ctx context.Context) error {
 	return n.Call(ctx, api.Kill, api.Name{Name: Plugin, Signal: int(syscall.SIGKILL)}, nil)
+}
+
+// SignalPlugin sends the node plugin SIGKILL and does not wait for its end, which may be far: a call into the kernel under
+// way is finished first.
+func (n *Node) SignalPlugin(ctx context.Context) error {
+	return n.Call(ctx, api.Signal, api.Name{Name: plugin, Signal: int(syscall.SIGKILL)}, nil)
 }
 
 // Name is the node's ID.

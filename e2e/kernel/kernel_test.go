@@ -131,6 +131,7 @@ var stories = []struct {
 	{"GivenUp", givenUp},
 	{"Fence", fence},
 	{"Migration", migration},
+	{"Format", format},
 	{"Crash", crash},
 }
 

@@ -119,15 +119,39 @@ func (v *Volume) Attach(ctx context.Context, n *guest.Node) error {
 
 // Mount stages a volume that was granted and publishes it to a pod, as kubelet does.
 func (v *Volume) Mount(ctx context.Context, n *guest.Node, grant map[string]string) error {
-	for _, dir := range []string{v.Staging(), path.Dir(v.Target())} {
-		if err := n.Call(ctx, api.MakeDir, api.Path{Path: dir}, nil); err != nil {
-			return err
-		}
+	if err := v.Stage(ctx, n, grant); err != nil {
+		return err
 	}
-	if _, err := n.Client().NodeStageVolume(ctx, &csipb.NodeStageVolumeRequest{
+	return v.Publish(ctx, n, grant)
+}
+
+// Stage stages a volume that was granted, as kubelet does.
+func (v *Volume) Stage(ctx context.Context, n *guest.Node, grant map[string]string) error {
+	if err := n.Call(ctx, api.MakeDir, api.Path{Path: v.Staging()}, nil); err != nil {
+		return err
+	}
+	return v.StageAs(ctx, n, v.StageRequest(grant))
+}
+
+// StageRequest is what kubelet asks for.
+func (v *Volume) StageRequest(grant map[string]string) *csipb.NodeStageVolumeRequest {
+	return &csipb.NodeStageVolumeRequest{
 		VolumeId: string(v.ID), StagingTargetPath: v.Staging(), VolumeCapability: v.capability, PublishContext: grant, VolumeContext: v.context,
-	}); err != nil {
+	}
+}
+
+// StageAs asks for what a request says, and prepares nothing.
+func (v *Volume) StageAs(ctx context.Context, n *guest.Node, r *csipb.NodeStageVolumeRequest) error {
+	if _, err := n.Client().NodeStageVolume(ctx, r); err != nil {
 		return fmt.Errorf("stage %s on %s: %w", v.ID, n.Name(), err)
+	}
+	return nil
+}
+
+// Publish publishes a volume that is staged to a pod, as kubelet does.
+func (v *Volume) Publish(ctx context.Context, n *guest.Node, grant map[string]string) error {
+	if err := n.Call(ctx, api.MakeDir, api.Path{Path: path.Dir(v.Target())}, nil); err != nil {
+		return err
 	}
 	if _, err := n.Client().NodePublishVolume(ctx, &csipb.NodePublishVolumeRequest{
 		VolumeId: string(v.ID), StagingTargetPath: v.Staging(), TargetPath: v.Target(), VolumeCapability: v.capability,
@@ -138,7 +162,15 @@ func (v *Volume) Mount(ctx context.Context, n *guest.Node, grant map[string]stri
 	return nil
 }
 
-// Unpublish takes the volume from the pod, as kubelet does first.
+// Unmount takes the volume from the pod and unstages it, as kubelet does.
+func (v *Volume) Unmount(ctx context.Context, n *guest.Node) error {
+	if err := v.Unpublish(ctx, n); err != nil {
+		return err
+	}
+	return v.Unstage(ctx, n)
+}
+
+// Unpublish takes the volume from the pod, as kubelet does.
 func (v *Volume) Unpublish(ctx context.Context, n *guest.Node) error {
 	if _, err := n.Client().NodeUnpublishVolume(ctx, &csipb.NodeUnpublishVolumeRequest{VolumeId: string(v.ID), TargetPath: v.Target()}); err != nil {
 		return fmt.Errorf("unpublish %s on %s: %w", v.ID, n.Name(), err)
@@ -146,11 +178,8 @@ func (v *Volume) Unpublish(ctx context.Context, n *guest.Node) error {
 	return nil
 }
 
-// Unmount takes the volume from the pod and unstages it, as kubelet does.
-func (v *Volume) Unmount(ctx context.Context, n *guest.Node) error {
-	if err := v.Unpublish(ctx, n); err != nil {
-		return err
-	}
+// Unstage unstages the volume, as kubelet does.
+func (v *Volume) Unstage(ctx context.Context, n *guest.Node) error {
 	if _, err := n.Client().NodeUnstageVolume(ctx, &csipb.NodeUnstageVolumeRequest{VolumeId: string(v.ID), StagingTargetPath: v.Staging()}); err != nil {
 		return fmt.Errorf("unstage %s on %s: %w", v.ID, n.Name(), err)
 	}
@@ -167,6 +196,14 @@ func (v *Volume) Detach(ctx context.Context, n *guest.Node) error {
 
 // Expand makes the volume larger, on the box and on a node that has it.
 func (v *Volume) Expand(ctx context.Context, n *guest.Node, size int64) error {
+	if err := v.ExpandBox(ctx, size); err != nil {
+		return err
+	}
+	return v.ExpandNode(ctx, n, size)
+}
+
+// ExpandBox makes the volume larger on the box, as the resizer does.
+func (v *Volume) ExpandBox(ctx context.Context, size int64) error {
 	r := &csipb.CapacityRange{RequiredBytes: size}
 	resp, err := v.stage.Controller().ControllerExpandVolume(ctx, &csipb.ControllerExpandVolumeRequest{
 		VolumeId: string(v.ID), CapacityRange: r, VolumeCapability: v.capability,
@@ -177,6 +214,12 @@ func (v *Volume) Expand(ctx context.Context, n *guest.Node, size int64) error {
 	if !resp.GetNodeExpansionRequired() {
 		return fmt.Errorf("expand %s: the node is not to be asked", v.ID)
 	}
+	return nil
+}
+
+// ExpandNode lets a node see the volume's new size, as kubelet does.
+func (v *Volume) ExpandNode(ctx context.Context, n *guest.Node, size int64) error {
+	r := &csipb.CapacityRange{RequiredBytes: size}
 	answer, err := n.Client().NodeExpandVolume(ctx, &csipb.NodeExpandVolumeRequest{
 		VolumeId: string(v.ID), VolumePath: v.Target(), StagingTargetPath: v.Staging(), CapacityRange: r, VolumeCapability: v.capability,
 	})

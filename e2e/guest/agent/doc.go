@@ -11,6 +11,11 @@
 // addresses of 127.0.0.0/8, save 127.0.0.1, out of its network card: a box on a loopback address of the machine is
 // reached under that address.
 //
+// # Held programs
+//
+// A program that is to be held is, for whoever runs it by its name, the agent itself: it waits, and then is the program.
+// So a test can end what ran it at a place that it chooses.
+//
 // # Concurrency
 //
 // Each request has a goroutine. Writers, programs and forwarded connections have their own.

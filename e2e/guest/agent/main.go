@@ -19,6 +19,9 @@ import (
 )
 
 func main() {
+	if os.Getpid() != 1 && heldAs(os.Args[0]) {
+		os.Exit(beHeld(os.Args))
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "agent: this is the first process of a guest, and nothing else")
 		os.Exit(2)
@@ -82,16 +85,24 @@ func newAgent() *agent {
 
 func (a *agent) handlers() map[string]wire.Handler {
 	return map[string]wire.Handler{
-		api.Hello:       wire.Handle(hello),
-		api.Run:         wire.Handle(runCommand),
-		api.Start:       wire.Handle(a.programs.start),
-		api.Kill:        wire.Handle(a.programs.kill),
+		api.Hello:   wire.Handle(hello),
+		api.Run:     wire.Handle(runCommand),
+		api.Start:   wire.Handle(a.programs.start),
+		api.Kill:    wire.Handle(a.programs.kill),
+		api.Signal:  wire.Handle(a.programs.signal),
+		api.Hold:    wire.Handle(hold),
+		api.Release: wire.Handle(release),
+		api.Load: wire.Handle(func(_ context.Context, m api.Module) (nothing, error) {
+			return nothing{}, loadModule(filepath.Join("/lib/modules", m.Name+".ko"))
+		}),
+		api.Unload:      wire.Handle(unloadModule),
 		api.Forward:     wire.Handle(forward),
 		api.Read:        wire.Handle(readFile),
 		api.Write:       wire.Handle(writeFile),
 		api.MakeDir:     wire.Handle(makeDir),
 		api.List:        wire.Handle(list),
 		api.Stat:        wire.Handle(stat),
+		api.Remove:      wire.Handle(func(_ context.Context, p api.Path) (nothing, error) { return nothing{}, os.Remove(p.Path) }),
 		api.BeginWrites: wire.Handle(a.writers.begin),
 		api.AskWrites:   wire.Handle(a.writers.ask),
 		api.EndWrites:   wire.Handle(a.writers.end),

@@ -94,16 +94,31 @@ func (ps *programs) start(_ context.Context, p api.Program) (nothing, error) {
 	return nothing{}, nil
 }
 
-// kill sends a program a signal, waits for its end and forgets it.
-func (ps *programs) kill(ctx context.Context, n api.Name) (api.Ended, error) {
+// send sends a program a signal.
+func (ps *programs) send(n api.Name) (*program, error) {
 	ps.mu.Lock()
 	run, ok := ps.all[n.Name]
 	ps.mu.Unlock()
 	if !ok {
-		return api.Ended{}, fmt.Errorf("%s does not run", n.Name)
+		return nil, fmt.Errorf("%s does not run", n.Name)
 	}
 	signal := syscall.Signal(cmp.Or(n.Signal, int(syscall.SIGTERM)))
 	if err := run.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return nil, err
+	}
+	return run, nil
+}
+
+// signal sends a program a signal, and does not wait for what comes of it.
+func (ps *programs) signal(_ context.Context, n api.Name) (nothing, error) {
+	_, err := ps.send(n)
+	return nothing{}, err
+}
+
+// kill sends a program a signal and waits for its end.
+func (ps *programs) kill(ctx context.Context, n api.Name) (api.Ended, error) {
+	run, err := ps.send(n)
+	if err != nil {
 		return api.Ended{}, err
 	}
 	select {

@@ -64,6 +64,14 @@ func loadModule(path string) (err error) {
 	return nil
 }
 
+// unloadModule takes a module that nothing uses out of the kernel.
+func unloadModule(_ context.Context, m api.Module) (nothing, error) {
+	if err := unix.DeleteModule(m.Name, unix.O_NONBLOCK); err != nil {
+		return nothing{}, fmt.Errorf("unload module %s: %w", m.Name, err)
+	}
+	return nothing{}, nil
+}
+
 // setSysctl sets a parameter of the kernel by its path below /proc/sys.
 func setSysctl(path, value string) error {
 	if err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -18,12 +18,18 @@ const (
 	Run         = "run"          // Command; Ended, once the program has ended
 	Start       = "start"        // Program; nothing
 	Kill        = "kill"         // Name; Ended
+	Signal      = "signal"       // Name; nothing, and the program may go on
+	Hold        = "hold"         // Held; nothing. From then on the program waits, whoever runs it
+	Release     = "release"      // Released; nothing. The program does not wait any more
+	Load        = "load"         // Module; nothing. It is one that was loaded when the guest started
+	Unload      = "unload"       // Module; nothing
 	Forward     = "forward"      // Forwarding; nothing
 	Read        = "read"         // Path; Content
 	Write       = "write"        // Content; nothing. Directories are made
 	MakeDir     = "make-dir"     // Path; nothing, also where it is there
 	List        = "list"         // Path; Names. A directory that is not there is empty
 	Stat        = "stat"         // Path; Stats
+	Remove      = "remove"       // Path; nothing: the file, or the empty directory, is gone
 	BeginWrites = "begin-writes" // Writes; nothing
 	AskWrites   = "ask-writes"   // Name; Written so far
 	EndWrites   = "end-writes"   // Name; Written in all, once the write under way has ended
@@ -63,6 +69,26 @@ type Program struct {
 
 // Log is the file that has what a program prints.
 func Log(program string) string { return "/var/log/" + program + ".log" }
+
+// Held is a program that waits each time somebody runs it: before it begins or, with After, when it has done its work.
+type Held struct {
+	Program string `json:"program"` // name, as in mkfs.ext4
+	After   bool   `json:"after"`
+}
+
+// Waiting is a directory with a file for each process that is held, named by its ID.
+func Waiting(program string) string { return "/run/held/" + program + "/waiting" }
+
+// Released lets those go on that are held, or kills them.
+type Released struct {
+	Program string `json:"program"`
+	Kill    bool   `json:"kill"`
+}
+
+// A Module is one of the kernel, by its name with underscores.
+type Module struct {
+	Name string `json:"name"`
+}
 
 // A Name is that of a program or of writes. Signal is for a program: 0 is SIGTERM.
 type Name struct {
