@@ -166,6 +166,15 @@ func (b *Box) journal(ctx context.Context, id actors.VolumeID, host string) ([]s
 	}), err
 }
 
+// Resize makes the disk of a volume larger, and tells hosts nothing of it.
+func (b *Box) Resize(ctx context.Context, id actors.VolumeID, size int64) error {
+	d, _, err := b.Disk(ctx, id)
+	if err != nil {
+		return err
+	}
+	return b.Do(ctx, "resize", fmt.Sprintf(`{"disk": %q, "size": %d}`, d.Slot, size))
+}
+
 // Spoil puts a fault in force and returns its number.
 func (b *Box) Spoil(ctx context.Context, f control.Fault) (id int, err error) {
 	body, err := json.Marshal(f)

@@ -124,7 +124,10 @@ func (n *Node) SignalPlugin(ctx context.Context) error {
 func (n *Node) Name() string { return n.cfg.Name }
 
 // HostNQN is the name under which the node connects.
-func (n *Node) HostNQN() string { return actors.HostOf(n.cfg.Cluster, actors.NodeID(n.cfg.Name)).NQN }
+func (n *Node) HostNQN() string { return n.Host().NQN }
+
+// Host is the identity under which the node connects.
+func (n *Node) Host() actors.Host { return actors.HostOf(n.cfg.Cluster, actors.NodeID(n.cfg.Name)) }
 
 // Client returns a client of the Node service.
 func (n *Node) Client() csipb.NodeClient { return csipb.NewNodeClient(n.conn) }

@@ -132,6 +132,9 @@ var stories = []struct {
 	{"Fence", fence},
 	{"Migration", migration},
 	{"Format", format},
+	{"Refused", refused},
+	{"Killed", killed},
+	{"Resize", resize},
 	{"Crash", crash},
 }
 
