@@ -6,6 +6,7 @@ package kernel_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rds-csi/rds-csi/e2e/guest/api"
 	"github.com/rds-csi/rds-csi/e2e/kernel"
@@ -14,20 +15,28 @@ import (
 
 // resize makes volumes larger on a box that tells hosts nothing of it, while pods write to them.
 func resize(t *testing.T, s story) {
-	// A rescan shows the size.
-	t.Run("rescanned", func(t *testing.T) { s.quietly(t, nil, false) })
-	// The box tells a host the size that it connected to: the connection is made anew.
-	t.Run("reset", func(t *testing.T) { s.quietly(t, &control.Fault{Command: "identify", Stale: true}, true) })
-}
-
-// quietly makes a block volume and a file system larger, without an event and on a box that behaves so.
-func (s story) quietly(t *testing.T, behaves *control.Fault, reset bool) {
 	ctx := t.Context()
 	volumes := []*kernel.Volume{s.volume(t, kernel.Spec{Size: 64 * mib}), s.volume(t, kernel.Spec{FS: "ext4", Size: 64 * mib})}
+	for _, v := range volumes {
+		must(t, v.Attach(ctx, s.a))
+	}
+	// A rescan shows the size.
+	t.Run("rescanned", func(t *testing.T) { s.quietly(t, volumes, nil, false) })
+	// The box tells a host the size that it connected to: the connection is made anew.
+	t.Run("reset", func(t *testing.T) { s.quietly(t, volumes, &control.Fault{Command: "identify", Stale: true}, true) })
+	for _, v := range volumes {
+		must(t, v.Detach(ctx, s.a), v.Delete(ctx))
+	}
+	s.gone(t, s.a, volumes[0])
+}
+
+// quietly makes volumes larger, without an event and on a box that behaves so. Their connections are reset, or not.
+func (s story) quietly(t *testing.T, volumes []*kernel.Volume, behaves *control.Fault, reset bool) {
+	t.Helper()
+	ctx := t.Context()
 	var writers []*kernel.Writer
 	var faults []kernel.Hold
 	for _, v := range volumes {
-		must(t, v.Attach(ctx, s.a))
 		w, err := v.Write(ctx, s.a)
 		must(t, err, w.Await(ctx, 20))
 		writers = append(writers, w)
@@ -59,16 +68,14 @@ func (s story) quietly(t *testing.T, behaves *control.Fault, reset bool) {
 		must(t, writers[i].Await(ctx, 20))
 		told, err := writers[i].End(ctx)
 		must(t, err, writers[i].Verify(ctx, s.a, told))
-		t.Logf("%s: %d writes, the longest took %v", v.Data(), told.Acked, told.Longest)
+		t.Logf("%s: %d writes, the longest took %v", v.Data(), told.Acked, told.Longest.Round(time.Millisecond))
 		if len(told.Errors) > 0 {
 			t.Errorf("writes failed: %v", told.Errors)
 		}
-		must(t, v.Detach(ctx, s.a), v.Delete(ctx))
 	}
 	for _, fault := range faults {
 		must(t, fault.Release(ctx))
 	}
-	s.gone(t, s.a, volumes[0])
 }
 
 // addresses tells by what controllers of node a are connected: their ports and their identifiers, which are new after
