@@ -15,7 +15,7 @@ import (
 	"github.com/rds-csi/rds-csi/csi/csitest"
 )
 
-// formatTest is a node on which mkfs fails once.
+// newFormatTest returns a node on which mkfs fails once.
 func newFormatTest(t *testing.T) *nodeTest {
 	t.Helper()
 	nt := newNodeTest(t, mountCap(writer))
@@ -35,12 +35,24 @@ func (nt *nodeTest) formats() int {
 	return len(slices.DeleteFunc(nt.kernel.Ops(), func(op string) bool { return !strings.HasPrefix(op, "Format ") }))
 }
 
+// wantMark fails unless the record says, or does not say, that a format was begun.
+func (nt *nodeTest) wantMark(want bool) {
+	nt.Helper()
+	data, err := os.ReadFile(nt.record(volumeA))
+	wantOK(nt, err)
+	if got := strings.Contains(string(data), `"formatting": true`); got != want {
+		nt.Errorf("the record says that a format was begun: %t, want %t", got, want)
+	}
+}
+
 // TestFormatIsFinished: what mkfs has left half done is done again, by the same attachment, also after a restart.
 func TestFormatIsFinished(t *testing.T) {
 	nt := newFormatTest(t)
 	wantCode(t, nt.stage(volumeA), codes.Unavailable)
+	nt.wantMark(true)
 	nt.restart()
 	wantOK(t, nt.stage(volumeA))
+	nt.wantMark(false) // before any pod has it
 	if n := nt.formats(); n != 2 {
 		t.Errorf("formatted %d times", n)
 	}
