@@ -117,7 +117,7 @@ func (n *Node) KillPlugin(ctx context.Context) error {
 // SignalPlugin sends the node plugin SIGKILL and does not wait for its end, which may be far: a call into the kernel under
 // way is finished first.
 func (n *Node) SignalPlugin(ctx context.Context) error {
-	return n.Call(ctx, api.Signal, api.Name{Name: plugin, Signal: int(syscall.SIGKILL)}, nil)
+	return n.Call(ctx, api.Signal, api.Name{Name: Plugin, Signal: int(syscall.SIGKILL)}, nil)
 }
 
 // Name is the node's ID.

@@ -74,7 +74,7 @@ func (s story) diskLate(t *testing.T) {
 		if obeys {
 			err = errors.Join(err, s.connections(ctx, 1))
 		} else {
-			err = errors.Join(err, s.refused(ctx, witness, late))
+			err = errors.Join(err, s.keptTrying(ctx, witness, late))
 		}
 		return errors.Join(err, s.Box.Do(ctx, "settings", `{"missing-disks": ""}`))
 	}, func(users []*user) error { return s.stagedAnew(ctx, users) })
@@ -90,8 +90,8 @@ func (s story) diskLate(t *testing.T) {
 	s.gone(t, s.a, neighbour.Volume)
 }
 
-// refused waits until the kernel has tried twice to reconnect: the first time, the box may not be back yet.
-func (s story) refused(ctx context.Context, witness *kernel.Witness, users []*user) error {
+// keptTrying waits until the kernel has tried twice to reconnect: the first time, the box may not be back yet.
+func (s story) keptTrying(ctx context.Context, witness *kernel.Witness, users []*user) error {
 	return await.Nil(ctx, func(ctx context.Context) error {
 		for _, u := range users {
 			if tried, err := witness.Failed(ctx, u.Volume); err != nil || tried < 2 {

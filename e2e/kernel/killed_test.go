@@ -152,7 +152,7 @@ func retried(ctx context.Context, request func(context.Context) error) error {
 // formats tells how often the node plugin says that it began to format.
 func formats(ctx context.Context, n *guest.Node) (int, error) {
 	var log api.Content
-	if err := n.Call(ctx, api.Read, api.Path{Path: api.Log("rds-csi-node")}, &log); err != nil {
+	if err := n.Call(ctx, api.Read, api.Path{Path: api.Log(guest.Plugin)}, &log); err != nil {
 		return 0, fmt.Errorf("read the node plugin's log: %w", err)
 	}
 	return strings.Count(string(log.Data), "formatting a "), nil

@@ -57,6 +57,10 @@ func (s story) gone(t *testing.T, n *guest.Node, v *kernel.Volume) {
 	if len(names.Names) > 0 {
 		t.Errorf("%s still remembers %v", n.Name(), names.Names)
 	}
+	// A story may have put a file there.
+	if err := n.Call(t.Context(), api.List, api.Path{Path: v.Staging()}, &names); err == nil && len(names.Names) > 0 {
+		t.Errorf("%s has %v at the staging path", n.Name(), names.Names)
+	}
 }
 
 // lifecycle leads a volume of each kind through its life: one node writes to it, the other one reads that.

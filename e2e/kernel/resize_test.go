@@ -4,9 +4,11 @@
 package kernel_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rds-csi/rds-csi/e2e/guest/api"
 	"github.com/rds-csi/rds-csi/e2e/kernel"
@@ -21,68 +23,61 @@ func resize(t *testing.T, s story) {
 		must(t, v.Attach(ctx, s.a))
 	}
 	// A rescan shows the size.
-	t.Run("rescanned", func(t *testing.T) { s.quietly(t, volumes, nil, false) })
+	t.Run("rescanned", func(t *testing.T) {
+		s.survives(t, volumes, "the box does not tell of a new size, and is asked", func(ctx context.Context) error {
+			return s.quietly(ctx, volumes, false)
+		})
+	})
 	// The box tells a host the size that it connected to: the connection is made anew.
-	t.Run("reset", func(t *testing.T) { s.quietly(t, volumes, &control.Fault{Command: "identify", Stale: true}, true) })
+	t.Run("reset", func(t *testing.T) {
+		var faults []kernel.Hold
+		for _, v := range volumes {
+			fault, err := v.Spoil(t.Context(), control.Fault{Command: "identify", Stale: true})
+			must(t, err)
+			faults = append(faults, fault)
+		}
+		s.survives(t, volumes, "a new size shows in new connections alone, so they are reset", func(ctx context.Context) error {
+			return s.quietly(ctx, volumes, true)
+		})
+		for _, fault := range faults {
+			must(t, fault.Release(t.Context()))
+		}
+	})
 	for _, v := range volumes {
+		shown(t, s.a, v)
 		must(t, v.Detach(ctx, s.a), v.Delete(ctx))
 	}
 	s.gone(t, s.a, volumes[0])
 }
 
-// quietly makes volumes larger, without an event and on a box that behaves so. Their connections are reset, or not.
-func (s story) quietly(t *testing.T, volumes []*kernel.Volume, behaves *control.Fault, reset bool) {
-	t.Helper()
-	ctx := t.Context()
-	var writers []*kernel.Writer
-	var faults []kernel.Hold
-	for _, v := range volumes {
-		w, err := v.Write(ctx, s.a)
-		must(t, err, w.Await(ctx, 20))
-		writers = append(writers, w)
-		if behaves != nil {
-			fault, err := v.Spoil(ctx, *behaves)
-			must(t, err)
-			faults = append(faults, fault)
-		}
-		must(t, s.Box.Resize(ctx, v.ID, 2*v.Spec.Size))
-		shown(t, s.a, v) // as before
+// quietly makes volumes larger without an event, and fails unless their connections are reset, or are not.
+func (s story) quietly(ctx context.Context, volumes []*kernel.Volume, reset bool) error {
+	was, err := s.identities(ctx)
+	if err != nil {
+		return err
 	}
-	was, err := s.addresses(t)
-	must(t, err)
 	expanded := make(chan error, len(volumes))
 	for _, v := range volumes {
-		go func() { expanded <- v.Expand(ctx, s.a, 2*v.Spec.Size) }()
-	}
-	for range volumes {
-		must(t, <-expanded)
-	}
-	is, err := s.addresses(t)
-	must(t, err)
-	if (was != is) != reset {
-		t.Errorf("the controllers were %s and are %s", was, is)
-	}
-	for i, v := range volumes {
-		v.Spec.Size *= 2
-		shown(t, s.a, v)
-		must(t, writers[i].Await(ctx, 20))
-		told, err := writers[i].End(ctx)
-		must(t, err, writers[i].Verify(ctx, s.a, told))
-		t.Logf("%s: %d writes, the longest took %v", v.Data(), told.Acked, told.Longest.Round(time.Millisecond))
-		if len(told.Errors) > 0 {
-			t.Errorf("writes failed: %v", told.Errors)
+		if err := s.Box.Resize(ctx, v.ID, 2*v.Spec.Size); err != nil {
+			return err
 		}
+		v.Spec.Size *= 2
+		go func() { expanded <- v.Expand(ctx, s.a, v.Spec.Size) }()
 	}
-	for _, fault := range faults {
-		must(t, fault.Release(ctx))
+	var errs []error
+	for range volumes {
+		errs = append(errs, <-expanded)
 	}
+	is, err := s.identities(ctx)
+	if (was != is) != reset {
+		err = errors.Join(err, fmt.Errorf("the controllers were %s and are %s", was, is))
+	}
+	return errors.Join(append(errs, err)...)
 }
 
-// addresses tells by what controllers of node a are connected: their ports and their identifiers, which are new after
-// each reset.
-func (s story) addresses(t *testing.T) (string, error) {
-	t.Helper()
-	ctx := t.Context()
+// identities tells which controllers the first node has: their names and their identifiers, which are new after each
+// reset.
+func (s story) identities(ctx context.Context) (string, error) {
 	var names api.Names
 	if err := s.a.Call(ctx, api.List, api.Path{Path: "/sys/class/nvme"}, &names); err != nil {
 		return "", err

@@ -142,17 +142,24 @@ var reconnected = regexp.MustCompile(`Successfully reconnected \((?:attempt )?(\
 // did tells in words what the kernel did with a controller, by what it said of it.
 func did(said []string) string {
 	var words []string
+	anew := false
 	for _, text := range said {
-		if m := reconnected.FindStringSubmatch(text); m != nil {
+		switch m := reconnected.FindStringSubmatch(text); {
+		case m != nil:
 			words = append(words, "reconnected at attempt "+m[1])
-		} else if strings.HasPrefix(text, "Removing controller") {
+		case strings.HasPrefix(text, "Removing controller"):
 			words = append(words, "gave the controller up")
+		case strings.HasPrefix(text, "creating "): // its queues, with a reconnect and without
+			anew = true
 		}
 	}
-	if len(words) == 0 {
-		return "kept its connection"
+	switch {
+	case len(words) > 0:
+		return strings.Join(words, ", ")
+	case anew:
+		return "reset its connection"
 	}
-	return strings.Join(words, ", ")
+	return "kept its connection"
 }
 
 // failed counts the attempts to reconnect that failed.

@@ -14,9 +14,13 @@ func TestAWitnessUnderstandsTheKernel(t *testing.T) {
 		"kept its connection": `
 <6>[   12.000000] nvme nvme1: Successfully reconnected (1 attempt)
 <6>[   12.000000] nvme nvme21: Removing controller (16770)...`,
+		"reset its connection": `
+<6>[   12.000000] nvme nvme2: creating 1 I/O queues.
+<6>[   12.000000] nvme nvme2: mapped 1/0/0 default/read/poll queues.`,
 		"reconnected at attempt 1": `
 <4>[   10.000000] nvme nvme2: starting error recovery
 <6>[   10.000000] nvme nvme2: Reconnecting in 2 seconds...
+<6>[   12.000000] nvme nvme2: creating 1 I/O queues.
 <6>[   12.000000] nvme nvme2: Successfully reconnected (1 attempt)`,
 		"reconnected at attempt 13, gave the controller up": `
 <6>[   12.000000] nvme nvme2: Successfully reconnected (attempt 13/-1)
