@@ -48,6 +48,15 @@ func epochOf(nqn string, id VolumeID) Token {
 	return epoch
 }
 
+// Supersedes reports whether a volume's NQN is of a later attachment than another one. Where it is exported, the
+// earlier one is not, and never is again: an epoch is used once.
+func Supersedes(nqn, earlier string, id VolumeID) bool {
+	prefix, ok := NQNPrefix(nqn, id)
+	before, named := NQNPrefix(earlier, id)
+	epoch := epochOf(earlier, id)
+	return ok && named && prefix == before && epoch != 0 && epochOf(nqn, id) > epoch
+}
+
 // NQN returns "<prefix>:<volume>", or "<prefix>:<volume>.<epoch>" where there is an epoch.
 func NQN(prefix string, id VolumeID, epoch Token) string {
 	nqn := prefix + ":" + string(id)

@@ -41,6 +41,8 @@ type finding struct {
 	deadMount bool
 	// repairable says that the volume can be mounted again without anybody.
 	repairable bool
+	// doubtful says that the target can be asked whether the volume is still this node's.
+	doubtful bool
 }
 
 func found(c Condition, reason, format string, args ...any) finding {
@@ -96,7 +98,10 @@ func judge(rec *record, s nvme.Sight, boot string) finding {
 	case c.Device.Size < rec.Size:
 		return found(Shrunk, "DeviceShrunk", "the device has %d bytes and %d were published: do not write to it, repair the disk's row on the box", c.Device.Size, rec.Size)
 	case c.State == nvme.StateConnecting:
-		return found(Waiting, "Reconnecting", "the connection to %s is lost and the kernel is reconnecting, I/O waits: see whether the box answers", rec.NQN)
+		f := found(Waiting, "Reconnecting", "the connection to %s is lost and the kernel is reconnecting, I/O waits: see whether the box answers", rec.NQN)
+		// Without an epoch of its own nothing that a target says is about this attachment.
+		f.doubtful = rec.Target != nil && !rec.Target.Unfenced
+		return f
 	}
 	return finding{condition: Healthy}
 }

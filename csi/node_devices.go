@@ -29,6 +29,10 @@ type Devices interface {
 	// Disconnect returns nil once the kernel has nothing of the subsystem left. It is
 	// ErrPrecondition, and nothing was done, while anything mounts or holds the device.
 	Disconnect(ctx context.Context, nqn string) error
+	// Relinquish gives up a connection that the kernel tries to remake, although its device may be in use,
+	// if the target says that the attachment is over, and returns why. Where the target does not say so
+	// nothing was done, and the text is empty.
+	Relinquish(ctx context.Context, t nvme.Target) (why string, err error)
 }
 
 // Mounts puts devices and filesystems at paths. Errors wrap one of the actors.Err* kinds.

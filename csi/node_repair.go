@@ -24,16 +24,25 @@ const (
 // errNothingToRepair says that a volume is not, or not any more, one that can be repaired.
 var errNothingToRepair = errors.New("nothing to repair")
 
-// repairAll repairs what it is given until ctx ends.
-func (n *Node) repairAll(ctx context.Context, jobs <-chan actors.VolumeID) {
+// mendAll mends what it is given until ctx ends.
+func (n *Node) mendAll(ctx context.Context, jobs <-chan actors.VolumeID) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case id := <-jobs:
-			n.flights.aside(ctx, id, func(ctx context.Context) { n.repairOne(ctx, id) })
+			n.flights.aside(ctx, id, func(ctx context.Context) { n.mend(ctx, id) })
 		}
 	}
+}
+
+// mend does for a volume what can be done without anybody.
+func (n *Node) mend(ctx context.Context, id actors.VolumeID) {
+	if n.watch.condition(id) == Waiting {
+		n.relinquish(ctx, id)
+		return
+	}
+	n.repairOne(ctx, id)
 }
 
 // repairOne repairs one volume and tells how that went.

@@ -19,12 +19,12 @@ const (
 )
 
 const (
-	// patience is how long the kernel may reconnect before people are told: a box that restarts, or an export
-	// that goes off and on, is no trouble.
+	// patience is how long the kernel may reconnect before people are told, and the target is asked: a box that
+	// restarts, or an export that goes off and on, is no trouble.
 	patience = 30 * time.Second
 	// tellAgain is after how long trouble that lasts is told again. Kubernetes keeps an event for an hour.
 	tellAgain = time.Hour
-	// The pauses between two attempts to repair a volume.
+	// The pauses between two attempts to mend a volume.
 	firstRepairPause = 10 * time.Second
 	maxRepairPause   = 5 * time.Minute
 )
@@ -34,10 +34,10 @@ type seen struct {
 	finding finding
 	since   time.Time // of the condition
 	told    time.Time // when it was last reported; zero: not yet
-	free    time.Time // since when the volume could be repaired; zero: it cannot
+	free    time.Time // since when the volume could be mended; zero: it cannot
 
-	failures  int       // attempts to repair it, one after another
-	next      time.Time // before then it is not repaired
+	failures  int       // attempts to mend it, one after another
+	next      time.Time // before then it is not mended
 	complaint time.Time // when a failed repair was last reported
 }
 
@@ -70,7 +70,7 @@ func (s seen) observe(id actors.VolumeID, f finding, now time.Time) (seen, []rep
 	}
 	s.finding = f
 	switch {
-	case !f.repairable:
+	case !f.repairable && !f.doubtful:
 		s.free = time.Time{}
 	case s.free.IsZero():
 		s.free = now
@@ -112,14 +112,18 @@ func reasons(f finding) []string {
 	return nil
 }
 
-// due returns the volumes whose repair may begin, by name. A volume that has just become free is left to the
-// kubelet for a while, which may be about to unstage it.
+// due returns the volumes that may be mended, by name. A volume that has just become free is left to the kubelet
+// for a while, which may be about to unstage it, and one that waits is left to the kernel.
 func (w *watch) due(now time.Time, settle time.Duration) []actors.VolumeID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var ids []actors.VolumeID
 	for id, s := range w.seen {
-		if !s.free.IsZero() && now.Sub(s.free) >= settle && !now.Before(s.next) {
+		left := settle
+		if s.finding.doubtful {
+			left = patience
+		}
+		if !s.free.IsZero() && now.Sub(s.free) >= left && !now.Before(s.next) {
 			ids = append(ids, id)
 		}
 	}
@@ -127,7 +131,7 @@ func (w *watch) due(now time.Time, settle time.Duration) []actors.VolumeID {
 	return ids
 }
 
-// attempted remembers the outcome of a repair, and reports whether people are to be told of it.
+// attempted remembers the outcome of an attempt to mend a volume, and reports whether people are to be told of it.
 func (w *watch) attempted(id actors.VolumeID, err error, now time.Time) (complain bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

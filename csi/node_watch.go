@@ -65,14 +65,15 @@ type watch struct {
 }
 
 // Watch looks after the volumes of this node until ctx ends: at once and then at intervals it compares what was
-// recorded with what the kernel shows, tells of what is wrong, and mounts again what no one uses. It asks
-// neither the box nor the API server, and waits for no device. It is called once.
+// recorded with what the kernel shows, tells of what is wrong, mounts again what no one uses, and gives up what
+// is not this node's any more. A look asks neither the box nor the API server, and waits for no device. It is
+// called once.
 func (n *Node) Watch(ctx context.Context) error {
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	jobs := make(chan actors.VolumeID)
 	for range repairers {
-		workers.Go(func() { n.repairAll(ctx, jobs) })
+		workers.Go(func() { n.mendAll(ctx, jobs) })
 	}
 	tick := time.NewTicker(n.interval)
 	defer tick.Stop()

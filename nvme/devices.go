@@ -31,6 +31,9 @@ type Config struct {
 	DeviceTimeout time.Duration
 	// RescanTimeout is how long a namespace may take to show its new size. Zero: 10 s.
 	RescanTimeout time.Duration
+	// RefusalTime is how long a target must have refused this host by name before a connection is given up for
+	// it: whoever has just brought a box's configuration back may be about to mend it. Zero: 30 s.
+	RefusalTime time.Duration
 	// PollInterval is the time between two looks at sysfs. Zero: 50 ms.
 	PollInterval time.Duration
 
@@ -50,12 +53,14 @@ type Devices struct {
 	sys    sysfs
 	calls  group  // connects, deletes and the like that the kernel has not finished
 	resets resets // of connections that were reset for a new size
+	// refusals are those of connections that the kernel tries to remake.
+	refusals refusals
 }
 
 // NewDevices returns Devices. It does nothing until it is used. ErrInvalid: a number is
 // negative, or there is no Prober.
 func NewDevices(c Config) (*Devices, error) {
-	if c.Queues < 0 || c.ProbeTimeout < 0 || c.DeviceTimeout < 0 || c.RescanTimeout < 0 || c.PollInterval < 0 {
+	if c.Queues < 0 || c.ProbeTimeout < 0 || c.DeviceTimeout < 0 || c.RescanTimeout < 0 || c.RefusalTime < 0 || c.PollInterval < 0 {
 		return nil, fmt.Errorf("configure devices: queues, timeouts and interval cannot be negative: %w", actors.ErrInvalid)
 	}
 	if c.Prober == nil {
@@ -66,6 +71,7 @@ func NewDevices(c Config) (*Devices, error) {
 	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, 5*time.Second)
 	c.DeviceTimeout = cmp.Or(c.DeviceTimeout, 20*time.Second)
 	c.RescanTimeout = cmp.Or(c.RescanTimeout, 10*time.Second)
+	c.RefusalTime = cmp.Or(c.RefusalTime, 30*time.Second)
 	c.PollInterval = cmp.Or(c.PollInterval, 50*time.Millisecond)
 	if c.Kernel == nil {
 		c.Kernel = HostKernel()

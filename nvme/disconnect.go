@@ -36,16 +36,22 @@ func (d *Devices) Disconnect(ctx context.Context, nqn string) error {
 			return fmt.Errorf("whether device %s of %s is in use cannot be told: %w: %w", dev.Num, nqn, err, actors.ErrPrecondition)
 		}
 	}
+	return d.waitGone(ctx, nqn, d.deleteAll(sub))
+}
+
+// deleteAll begins to delete all controllers of a subsystem.
+func (d *Devices) deleteAll(sub subsystem) []*call {
 	var deletes []*call
 	for _, c := range sub.controllers {
 		// The kernel blocks for a minute if the target is frozen. Meanwhile the others can go.
 		deletes = append(deletes, d.calls.start("delete "+c.name, func() (any, error) { return nil, d.writeAttr(c, "delete_controller") }))
 	}
-	return d.waitGone(ctx, nqn, deletes)
+	return deletes
 }
 
 // waitGone returns once sysfs shows no controller of a subsystem, or one could not be deleted.
 func (d *Devices) waitGone(ctx context.Context, nqn string, deletes []*call) error {
+	d.refusals.end(nqn)
 	var sub subsystem
 	err := poll(ctx, d.cfg.PollInterval, func() (ok bool, err error) {
 		if sub, err = d.subsystem(nqn); err != nil || len(sub.controllers) == 0 {

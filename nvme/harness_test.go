@@ -64,9 +64,10 @@ type machine struct {
 	asked     []string         // options that were written to the fabrics device
 	fabrics   func(options string) error
 	dialErr   error
-	admits    error // why the target refuses this host
-	lists     bool  // the target's discovery log has the subsystem
+	admits    error    // why the target refuses this host
+	lists     []string // the NQNs of the target's discovery log
 	listsErr  error
+	onLists   func()   // happens while the target is asked for it
 	probes    []string // what targets were asked besides whether they answer
 	commands  []string
 	tool      func(command string) (string, error) // answers a command
@@ -265,8 +266,11 @@ func (m *machine) Admits(_ context.Context, address string, h actors.Host, nqn s
 	return m.admits
 }
 
-func (m *machine) Lists(_ context.Context, address, hostNQN, nqn string) (bool, error) {
-	m.probes = append(m.probes, "discover "+address+" "+hostNQN+" "+nqn)
+func (m *machine) Lists(_ context.Context, address, hostNQN string) ([]string, error) {
+	m.probes = append(m.probes, "discover "+address+" "+hostNQN)
+	if m.onLists != nil {
+		m.onLists()
+	}
 	return m.lists, m.listsErr
 }
 

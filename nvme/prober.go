@@ -22,9 +22,9 @@ type Prober interface {
 	// error that says that it cannot be told. It connects as the host, so it is asked only while the
 	// host has no connection to the subsystem.
 	Admits(ctx context.Context, address string, h actors.Host, nqn string) error
-	// Lists reports whether the discovery log that a target shows a host has the subsystem. It connects
-	// to the discovery subsystem, never to the one it asks for.
-	Lists(ctx context.Context, address, hostNQN, nqn string) (bool, error)
+	// Lists returns the NQNs of the subsystems in the discovery log that a target shows a host: those that
+	// the host may connect to. It connects to the discovery subsystem, and to no other.
+	Lists(ctx context.Context, address, hostNQN string) ([]string, error)
 }
 
 // What Prober.Admits finds.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -167,11 +168,11 @@ func (d *Devices) checkReset(ctx context.Context, c controller) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.ProbeTimeout)
 	defer cancel()
-	listed, err := d.cfg.Prober.Lists(ctx, addressOf(text), c.host, c.nqn)
+	listed, err := d.cfg.Prober.Lists(ctx, addressOf(text), c.host)
 	if err != nil {
 		return fmt.Errorf("whether the target would take it back cannot be told: %w", err)
 	}
-	if !listed {
+	if !slices.Contains(listed, c.nqn) {
 		return errors.New("the target does not list the subsystem for this host, and might not take it back")
 	}
 	return nil

@@ -20,7 +20,7 @@ import (
 func staged(r *row) {
 	r.do("OK", r.Stage, r.Publish)
 	r.write("sys/class/nvme/nvme0/reset_controller", "")
-	r.lists = true
+	r.lists = []string{nqn}
 }
 
 // wasTold reports whether an attribute of the volume's controller was written.
@@ -77,7 +77,7 @@ func TestRowResizeEvent(t *testing.T) {
 func TestRowResizeQuiet(t *testing.T) {
 	rows(t, func(_ *testing.T, r *row) {
 		staged(r)
-		r.lists = false // it is not reset
+		r.lists = nil // it is not reset
 		r.wantExpanded(2*rowSize, r.on("rescan_controller", func() { r.resize("nvme0", "nvme0n1", 2*rowSize) }))
 	})
 }
@@ -87,7 +87,7 @@ func TestRowResizeReset(t *testing.T) {
 	rows(t, func(t *testing.T, r *row) {
 		staged(r)
 		r.wantExpanded(2*rowSize, r.on("reset_controller", func() { r.resize("nvme0", "nvme0n1", 2*rowSize) }))
-		if want := []string{"discover 192.0.2.1:4421 " + host.NQN + " " + nqn}; !slices.Equal(r.probes, want) {
+		if want := []string{"discover 192.0.2.1:4421 " + host.NQN}; !slices.Equal(r.probes, want) {
 			t.Errorf("asked the target %q, want %q: a Connect might end the connection in use", r.probes, want)
 		}
 	})
@@ -98,7 +98,7 @@ func TestRowResizeReset(t *testing.T) {
 func TestRowResizeNoReset(t *testing.T) {
 	for name, doubt := range map[string]func(r *row){
 		"I/O fails fast":       func(r *row) { r.write("sys/class/nvme/nvme0/fast_io_fail_tmo", "5\n") },
-		"target does not list": func(r *row) { r.lists = false },
+		"target does not list": func(r *row) { r.lists = nil },
 		"target cannot tell":   func(r *row) { r.listsErr = errors.New("no discovery") },
 		"another controller is lost": func(r *row) {
 			r.controller("nvme4", nqn, host.NQN, "connecting")

@@ -46,12 +46,11 @@ func (prober) Admits(ctx context.Context, address string, h actors.Host, nqn str
 }
 
 // Lists implements nvme.Prober.
-func (prober) Lists(ctx context.Context, address, hostNQN, nqn string) (bool, error) {
+func (prober) Lists(ctx context.Context, address, hostNQN string) ([]string, error) {
 	entries, err := host.Discover(ctx, address, hostNQN)
+	var nqns []string
 	for _, e := range entries {
-		if e.SubNQN == nqn {
-			return true, nil
-		}
+		nqns = append(nqns, e.SubNQN)
 	}
-	return false, err
+	return nqns, err
 }

@@ -42,6 +42,7 @@ type Node struct {
 	format map[string]string           // by volume: the filesystem that was made
 	uuids  map[string]string           // by volume: the filesystem's UUID, where it is not the first
 	failed map[nvme.DevNum]string      // filesystems that are not sound, by their device
+	over   map[string]string           // by NQN: why the target says that the attachment is over
 	ops    []string
 }
 
@@ -71,6 +72,7 @@ func New(cfg Config) *Node {
 		format: make(map[string]string),
 		uuids:  make(map[string]string),
 		failed: make(map[nvme.DevNum]string),
+		over:   make(map[string]string),
 	}
 }
 
@@ -230,6 +232,32 @@ func (n *Node) Rescan(ctx context.Context, nqn string, asked int64) (nvme.Device
 	n.did("Rescan", nqn)
 	c.Device.Size = max(size, c.Device.Size)
 	return c.Device, nil
+}
+
+// Supersede tells what the target answers when it is asked whether an attachment is over: why it is, or nothing.
+func (n *Node) Supersede(nqn, why string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.over[nqn] = why
+}
+
+// Relinquish forgets a connection that waits, whatever uses its device, if the target says that it is over.
+func (n *Node) Relinquish(_ context.Context, t nvme.Target) (string, error) {
+	if err := n.begin("Relinquish", t.NQN); err != nil {
+		return "", err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.conns[t.NQN]
+	if c == nil || c.State != nvme.StateConnecting {
+		return "", nil
+	}
+	n.did("Relinquish", t.NQN)
+	why := n.over[t.NQN]
+	if why != "" {
+		delete(n.conns, t.NQN)
+	}
+	return why, nil
 }
 
 // Disconnect forgets a connection, unless its device is mounted. A device node holds nothing.
