@@ -43,6 +43,9 @@ const (
 	controlPort = "8730"
 )
 
+// disks is the folder of what the box keeps.
+const disks = "disks"
+
 // A Box is a simulated box.
 type Box struct {
 	cfg     Config
@@ -61,7 +64,7 @@ func New(cfg Config) (*Box, error) {
 	}
 	b := &Box{cfg: cfg, client: &http.Client{Transport: &http.Transport{}}}
 	b.program = controlplane.NewComponent(cfg.Binary, cfg.Dir, "rds-sim",
-		"--dir="+filepath.Join(cfg.Dir, "disks"), "--api=off", "--ssh=off", "--api-tls="+b.Address(), "--nvme-host="+cfg.Host,
+		"--dir="+filepath.Join(cfg.Dir, disks), "--api=off", "--ssh=off", "--api-tls="+b.Address(), "--nvme-host="+cfg.Host,
 		"--control="+net.JoinHostPort(cfg.Host, controlPort), "--user="+Username, "--password-file="+password)
 	return b, nil
 }
@@ -74,7 +77,7 @@ func (b *Box) Host() string { return b.cfg.Host }
 
 // Certificate returns the box's certificate, in PEM.
 func (b *Box) Certificate() ([]byte, error) {
-	return os.ReadFile(filepath.Join(b.cfg.Dir, "disks", "tls.crt"))
+	return os.ReadFile(filepath.Join(b.cfg.Dir, disks, "tls.crt"))
 }
 
 // Start turns the box on, with the disks that it had, and returns when it answers.
@@ -120,7 +123,7 @@ func (b *Box) Disk(ctx context.Context, id actors.VolumeID) (sim.Disk, actors.Le
 		return sim.Disk{}, actors.Ledger{}, err
 	}
 	for _, d := range disks {
-		if strings.HasSuffix(d.File, "/"+string(id)+".img") {
+		if isImage(d.File, id) {
 			l, _, err := actors.ParseLedger(d.Comment)
 			return d, l, err
 		}
@@ -128,28 +131,44 @@ func (b *Box) Disk(ctx context.Context, id actors.VolumeID) (sim.Disk, actors.Le
 	return sim.Disk{}, actors.Ledger{}, fmt.Errorf("look for %s: %w", id, actors.ErrNotFound)
 }
 
+func isImage(file string, id actors.VolumeID) bool {
+	return strings.HasSuffix(file, "/"+string(id)+".img")
+}
+
+// Content reads what is on a volume's disk at an offset, past the box.
+func (b *Box) Content(ctx context.Context, id actors.VolumeID, p []byte, off int64) (err error) {
+	d, _, err := b.Disk(ctx, id)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(filepath.Join(b.cfg.Dir, disks, "files", d.File))
+	if err != nil {
+		return fmt.Errorf("read the disk of %s: %w", id, err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.ReadAt(p, off); err != nil {
+		return fmt.Errorf("read the disk of %s: %w", id, err)
+	}
+	return nil
+}
+
 // Files returns the names of the files in the pool.
 func (b *Box) Files(ctx context.Context) (files []sim.File, err error) {
 	return files, b.get(ctx, "files", &files)
 }
 
-// Written returns the last write of a host to a volume, under whatever NQN it was exported, and how many
-// there were.
+// Written returns the last write of a host to a volume, under whatever NQN it was exported, and how many there
+// were: all that ended before the question came. A write that is under way is noted when it ends.
 func (b *Box) Written(ctx context.Context, id actors.VolumeID, host string) (last time.Time, count int64, err error) {
-	entries, err := b.journal(ctx, id, host)
-	for _, e := range entries {
-		count += e.Count
-		if e.Last.At.After(last) {
-			last = e.Last.At
-		}
-	}
+	j, err := b.Journal(ctx)
+	last, count = j.Written(id, host)
 	return last, count, err
 }
 
 // Began returns the first write of a host to a volume, under whatever NQN it was exported; zero: there was none.
 func (b *Box) Began(ctx context.Context, id actors.VolumeID, host string) (first time.Time, err error) {
-	entries, err := b.journal(ctx, id, host)
-	for _, e := range entries {
+	j, err := b.Journal(ctx)
+	for _, e := range j.of(id, host) {
 		if first.IsZero() || e.First.At.Before(first) {
 			first = e.First.At
 		}
@@ -157,13 +176,31 @@ func (b *Box) Began(ctx context.Context, id actors.VolumeID, host string) (first
 	return first, err
 }
 
-// journal returns what the box noted of a host's writes to a volume.
-func (b *Box) journal(ctx context.Context, id actors.VolumeID, host string) ([]sim.JournalEntry, error) {
-	var all []sim.JournalEntry
-	err := b.get(ctx, "journal", &all)
-	return slices.DeleteFunc(all, func(e sim.JournalEntry) bool {
-		return e.Host != host || !strings.HasSuffix(e.File, "/"+string(id)+".img")
-	}), err
+// A Journal tells who wrote to the box.
+type Journal []sim.JournalEntry
+
+// Journal returns what is noted of all writes that ended before the question came.
+func (b *Box) Journal(ctx context.Context) (j Journal, err error) {
+	return j, b.get(ctx, "journal", &j)
+}
+
+// Written returns the last write of a host to a volume, and how many there were: see Box.Written.
+func (j Journal) Written(id actors.VolumeID, host string) (last time.Time, count int64) {
+	for _, e := range j.of(id, host) {
+		count += e.Count
+		if e.Last.At.After(last) {
+			last = e.Last.At
+		}
+	}
+	return last, count
+}
+
+// of returns what is noted of a host's writes to a volume. What comes in when nothing should is noted with the NQN alone.
+func (j Journal) of(id actors.VolumeID, host string) []sim.JournalEntry {
+	return slices.DeleteFunc(slices.Clone(j), func(e sim.JournalEntry) bool {
+		_, named := actors.NQNPrefix(e.Subsystem, id)
+		return e.Host != host || !named && !isImage(e.File, id)
+	})
 }
 
 // Resize makes the disk of a volume larger, and tells hosts nothing of it.

@@ -156,13 +156,22 @@ func (n *Node) Metrics(ctx context.Context) (string, error) {
 	return string(text), nil
 }
 
-// KeepLogs copies what the plugin printed out of the guest, to where the kernel's messages are.
-func (n *Node) KeepLogs(ctx context.Context) error {
+// Log returns what the plugin has printed.
+func (n *Node) Log(ctx context.Context) (string, error) {
 	var log api.Content
 	if err := n.Call(ctx, api.Read, api.Path{Path: api.Log(Plugin)}, &log); err != nil {
-		return fmt.Errorf("keep the log of the node plugin: %w", err)
+		return "", fmt.Errorf("read the log of the node plugin: %w", err)
 	}
-	return os.WriteFile(filepath.Join(n.cfg.Dir, Plugin+".log"), log.Data, 0o600)
+	return string(log.Data), nil
+}
+
+// KeepLogs copies what the plugin printed out of the guest, to where the kernel's messages are.
+func (n *Node) KeepLogs(ctx context.Context) error {
+	log, err := n.Log(ctx)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(n.cfg.Dir, Plugin+".log"), []byte(log), 0o600)
 }
 
 // Kill turns the node off as pulling its plug does.

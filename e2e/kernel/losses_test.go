@@ -5,7 +5,6 @@ package kernel_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/rds-csi/rds-csi/e2e/guest"
 	"github.com/rds-csi/rds-csi/e2e/guest/api"
@@ -38,53 +37,6 @@ func restart(t *testing.T, s story) {
 	s.gone(t, s.a, volumes[0])
 }
 
-// fence takes volumes from a node that has not given them up and goes on writing.
-func fence(t *testing.T, s story) {
-	// Its last grant gone, a volume is not exported any more, and then under another name.
-	t.Run("the last node", func(t *testing.T) {
-		ctx := t.Context()
-		v := s.volume(t, kernel.Spec{Size: 64 * mib})
-		must(t, v.Attach(ctx, s.a))
-		lost, err := v.Write(ctx, s.a)
-		must(t, err, lost.Await(ctx, 20), v.Revoke(ctx, s.a))
-		silent := s.silence(t, s.a, v)
-		must(t, v.Attach(ctx, s.b))
-		next, err := v.Write(ctx, s.b)
-		must(t, err, next.Await(ctx, 200))
-		silent()
-		told, err := next.End(ctx)
-		must(t, err)
-		acked := s.release(t, s.a, lost)
-		must(t, v.Unmount(ctx, s.a), next.Verify(ctx, s.b, told), lost.Verify(ctx, s.b, acked))
-		s.gone(t, s.a, v)
-		must(t, v.Detach(ctx, s.b), v.Delete(ctx))
-	})
-	// Of two nodes the one that stays goes on: its kernel reconnects where that of the lost one is refused.
-	t.Run("one of two", func(t *testing.T) {
-		ctx := t.Context()
-		v := s.volume(t, kernel.Spec{Size: 64 * mib, Shared: true, Parameters: map[string]string{"fencing": "host"}})
-		must(t, v.Attach(ctx, s.a), v.Attach(ctx, s.b))
-		stays, err := v.Write(ctx, s.a)
-		must(t, err)
-		lost, err := v.Write(ctx, s.b)
-		must(t, err, stays.Await(ctx, 20), lost.Await(ctx, 20))
-		must(t, s.Know(ctx, s.a.Name()), v.Revoke(ctx, s.b))
-		silent := s.silence(t, s.b, v)
-		must(t, stays.Await(ctx, 200))
-		silent()
-		told, err := stays.End(ctx)
-		must(t, err)
-		t.Logf("the node that stays: the longest write took %v, errors %v", told.Longest.Round(time.Millisecond), told.Errors)
-		if len(told.Errors) > 0 {
-			t.Errorf("the node that stays got %v", told.Errors)
-		}
-		acked := s.release(t, s.b, lost)
-		must(t, v.Unmount(ctx, s.b), stays.Verify(ctx, s.a, told), lost.Verify(ctx, s.a, acked), s.Know(ctx, s.a.Name(), s.b.Name()))
-		s.gone(t, s.b, v)
-		must(t, v.Detach(ctx, s.a), v.Delete(ctx))
-	})
-}
-
 // silence notes what a node has written to a volume so far. What it returns fails if there is more.
 func (s story) silence(t *testing.T, n *guest.Node, v *kernel.Volume) func() {
 	t.Helper()
@@ -101,25 +53,6 @@ func (s story) silence(t *testing.T, n *guest.Node, v *kernel.Volume) func() {
 			t.Errorf("%s wrote %d times more, the last time %v after its grant was gone", n.Name(), after-before, again.Sub(last))
 		}
 	}
-}
-
-// release ends a writer on a node whose grant was revoked. Where the kernel goes on trying to reconnect, its write ends
-// with the connection: a person has to delete that.
-func (s story) release(t *testing.T, n *guest.Node, w *kernel.Writer) api.Written {
-	t.Helper()
-	ctx := t.Context()
-	states, err := s.states(ctx, n)
-	must(t, err)
-	t.Logf("the controllers of %s are %v", n.Name(), states)
-	var names api.Names
-	must(t, n.Call(ctx, api.List, api.Path{Path: "/sys/class/nvme"}, &names))
-	for _, name := range names.Names {
-		must(t, n.Call(ctx, api.Write, api.Content{Path: "/sys/class/nvme/" + name + "/delete_controller", Data: []byte("1")}, nil))
-	}
-	told, err := w.End(ctx)
-	must(t, err)
-	t.Logf("the node that was lost: %d of %d writes were acknowledged, the longest took %v, errors %v", told.Acked, told.Begun, told.Longest.Round(time.Millisecond), told.Errors)
-	return told
 }
 
 // crash lets a node's kernel panic while it writes. What was acknowledged is what the next node finds.

@@ -5,10 +5,10 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"github.com/rds-csi/rds-csi/e2e/await"
 	"github.com/rds-csi/rds-csi/e2e/guest"
 	"github.com/rds-csi/rds-csi/e2e/guest/api"
 	"github.com/rds-csi/rds-csi/e2e/stamp"
@@ -49,33 +49,71 @@ const writePause = 5 * time.Millisecond
 
 // Write lets a node write to a volume that it has, until it is ended.
 func (v *Volume) Write(ctx context.Context, n *guest.Node) (*Writer, error) {
-	w := &Writer{where: n, volume: v, ring: v.stage.ringOf(n)}
-	return w, n.Call(ctx, api.BeginWrites, api.Writes{Name: w.name(), Path: v.Data(), Ring: w.ring, Pause: writePause}, nil)
+	return v.Load(ctx, n, Load{Ring: v.stage.ringOf(n), Pause: writePause})
 }
 
-func (w *Writer) name() string { return string(w.volume.ID) }
+// A Load is how a writer writes.
+type Load struct {
+	Ring  stamp.Ring
+	Way   api.Way
+	Pause time.Duration // between two writes
+	Count uint64        // how many writes; 0: until the writer is ended
+	Hold  uint64        // after how many writes it waits for Free; 0: it does not
+}
+
+// Load lets a node write to a volume that it has, to a ring to which it does not write already.
+func (v *Volume) Load(ctx context.Context, n *guest.Node, l Load) (*Writer, error) {
+	w := &Writer{where: n, volume: v, ring: l.Ring}
+	return w, n.Call(ctx, api.BeginWrites, api.Writes{Name: w.name(), Path: v.Data(), Ring: l.Ring, Way: l.Way, Pause: l.Pause, Count: l.Count, Hold: l.Hold}, nil)
+}
+
+// Free lets all writers of a node go on that wait for it.
+func Free(ctx context.Context, n *guest.Node) error {
+	return n.Call(ctx, api.FreeWrites, struct{}{}, nil)
+}
+
+// Fill lets a node write a whole ring once, and returns what it then is.
+func (v *Volume) Fill(ctx context.Context, n *guest.Node, r stamp.Ring) (*Writer, api.Written, error) {
+	all := uint64(r.Slots) //nolint:gosec // a ring has at least one slot
+	f, err := v.Load(ctx, n, Load{Ring: r, Count: all})
+	if err != nil {
+		return nil, api.Written{}, err
+	}
+	if err := f.Reach(ctx, all); err != nil {
+		return nil, api.Written{}, err
+	}
+	told, err := f.End(ctx)
+	return f, told, err
+}
+
+func (w *Writer) name() string { return fmt.Sprintf("%s at %d", w.volume.ID, w.ring.Base) }
 
 // Written tells what was written so far.
 func (w *Writer) Written(ctx context.Context) (told api.Written, err error) {
 	return told, w.where.Call(ctx, api.AskWrites, api.Name{Name: w.name()}, &told)
 }
 
+// limit bounds the wait for a writer. It is no promise about speed: what takes longer hangs.
+const limit = 2 * time.Minute
+
 // Await waits until so many more writes were acknowledged.
 func (w *Writer) Await(ctx context.Context, more uint64) error {
-	first, known := uint64(0), false
-	return await.Nil(ctx, func(ctx context.Context) error {
-		told, err := w.Written(ctx)
-		switch {
-		case err != nil:
-			return err
-		case !known:
-			first, known = told.Acked, true
-		}
-		if told.Acked < first+more {
-			return fmt.Errorf("%s has written %d blocks to %s since, errors: %v", w.where.Name(), told.Acked-first, w.volume.ID, told.Errors)
-		}
-		return nil
-	})
+	told, err := w.Written(ctx)
+	if err != nil {
+		return err
+	}
+	return w.Reach(ctx, told.Acked+more)
+}
+
+// Reach waits until so many writes were acknowledged in all.
+func (w *Writer) Reach(ctx context.Context, acked uint64) error {
+	waiting, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := w.where.Call(waiting, api.AwaitWrites, api.Wait{Name: w.name(), Acked: acked}, nil); err != nil {
+		told, asked := w.Written(ctx)
+		return errors.Join(fmt.Errorf("%s has written %d of %d blocks to %s, errors %v: %w", w.where.Name(), told.Acked, acked, w.volume.ID, told.Errors, err), asked)
+	}
+	return nil
 }
 
 // End ends the writer, when the write under way has ended.

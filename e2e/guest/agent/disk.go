@@ -21,22 +21,25 @@ import (
 
 // writers are the writers under way, by name.
 type writers struct {
-	mu  sync.Mutex
-	all map[string]*writing
+	mu   sync.Mutex
+	all  map[string]*writing
+	held chan struct{} // closed when those that are held may go on
 }
 
 // A writing is one writer's.
 type writing struct {
 	api.Writes
 	stop func()
+	held <-chan struct{}
 	done chan struct{} // closed when it writes no more
 
 	mu   sync.Mutex
 	told api.Written
+	news chan struct{} // closed when told changes
 }
 
 // retryPause is the time between a write that failed and its repetition.
-const retryPause = 20 * time.Millisecond
+const retryPause = 100 * time.Millisecond
 
 // begin starts a writer.
 func (ws *writers) begin(_ context.Context, w api.Writes) (nothing, error) {
@@ -48,7 +51,11 @@ func (ws *writers) begin(_ context.Context, w api.Writes) (nothing, error) {
 	if _, ok := ws.all[w.Name]; ok {
 		return nothing{}, fmt.Errorf("%s writes already", w.Name)
 	}
-	f, err := os.OpenFile(w.Path, os.O_WRONLY|os.O_CREATE|unix.O_DIRECT|unix.O_CLOEXEC, 0o600)
+	flags, ok := ways[w.Way]
+	if !ok {
+		return nothing{}, fmt.Errorf("%q is no way to write", w.Way)
+	}
+	f, err := os.OpenFile(w.Path, os.O_WRONLY|os.O_CREATE|unix.O_CLOEXEC|flags, 0o600)
 	if err != nil {
 		return nothing{}, err
 	}
@@ -57,7 +64,7 @@ func (ws *writers) begin(_ context.Context, w api.Writes) (nothing, error) {
 		return nothing{}, errors.Join(err, f.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	run := &writing{Writes: w, stop: stop, done: make(chan struct{}), told: api.Written{Errors: map[string]int{}}}
+	run := &writing{Writes: w, stop: stop, held: ws.held, done: make(chan struct{}), told: api.Written{Errors: map[string]int{}}, news: make(chan struct{})}
 	ws.all[w.Name] = run
 	go func() {
 		defer close(run.done)
@@ -67,14 +74,28 @@ func (ws *writers) begin(_ context.Context, w api.Writes) (nothing, error) {
 	return nothing{}, nil
 }
 
+// ways are the flags of open for each way to write.
+var ways = map[api.Way]int{
+	api.Direct:   unix.O_DIRECT,
+	api.Durable:  unix.O_DIRECT | unix.O_DSYNC,
+	api.Buffered: 0,
+}
+
 // aligned returns memory as direct I/O takes it: whole pages.
 func aligned(size int) ([]byte, error) {
 	return unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 }
 
-// run writes until its context ends.
+// run writes until it has written all or its context ends.
 func (w *writing) run(ctx context.Context, f *os.File, buf []byte) {
-	for n := uint64(1); ; n++ {
+	for n := uint64(1); w.Count == 0 || n <= w.Count; n++ {
+		if w.Hold != 0 && n > w.Hold {
+			select {
+			case <-w.held:
+			case <-ctx.Done():
+				return
+			}
+		}
 		w.Ring.Fill(buf, n)
 		w.note(func(told *api.Written) { told.Begun = n })
 		for {
@@ -82,7 +103,7 @@ func (w *writing) run(ctx context.Context, f *os.File, buf []byte) {
 				return
 			}
 			began := time.Now()
-			_, err := f.WriteAt(buf, w.Ring.Offset(n))
+			err := w.write(f, buf, n)
 			took := time.Since(began)
 			w.note(func(told *api.Written) {
 				told.Longest = max(told.Longest, took)
@@ -99,6 +120,14 @@ func (w *writing) run(ctx context.Context, f *os.File, buf []byte) {
 		}
 		pause(ctx, w.Pause)
 	}
+}
+
+func (w *writing) write(f *os.File, buf []byte, n uint64) error {
+	if _, err := f.WriteAt(buf, w.Ring.Offset(n)); err != nil || w.Way != api.Buffered {
+		return err
+	}
+	// Not fsync, which would have the device flush its caches, too.
+	return unix.SyncFileRange(int(f.Fd()), w.Ring.Offset(n), int64(len(buf)), unix.SYNC_FILE_RANGE_WRITE_AND_WAIT)
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -124,14 +153,17 @@ func (w *writing) note(change func(*api.Written)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	change(&w.told)
+	close(w.news)
+	w.news = make(chan struct{})
 }
 
-func (w *writing) written() api.Written {
+// written tells what was written so far, and when there is more to tell.
+func (w *writing) written() (told api.Written, news <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	told := w.told
+	told = w.told
 	told.Errors = maps.Clone(told.Errors)
-	return told
+	return told, w.news
 }
 
 func (ws *writers) writing(name string) (*writing, error) {
@@ -150,7 +182,38 @@ func (ws *writers) ask(_ context.Context, n api.Name) (api.Written, error) {
 	if err != nil {
 		return api.Written{}, err
 	}
-	return w.written(), nil
+	told, _ := w.written()
+	return told, nil
+}
+
+// release lets all writers go on that are held.
+func (ws *writers) release(context.Context, nothing) (nothing, error) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	close(ws.held)
+	ws.held = make(chan struct{})
+	return nothing{}, nil
+}
+
+// await waits until a writer has written so much.
+func (ws *writers) await(ctx context.Context, wait api.Wait) (api.Written, error) {
+	w, err := ws.writing(wait.Name)
+	if err != nil {
+		return api.Written{}, err
+	}
+	told, news := w.written()
+	for ; told.Acked < wait.Acked; told, news = w.written() {
+		select {
+		case <-news:
+		case <-w.done:
+			if told, _ = w.written(); told.Acked < wait.Acked {
+				return told, fmt.Errorf("%s has ended after %d writes", wait.Name, told.Acked)
+			}
+		case <-ctx.Done():
+			return told, context.Cause(ctx)
+		}
+	}
+	return told, nil
 }
 
 // end ends a writer, waits for the write under way, and forgets it.
@@ -168,7 +231,8 @@ func (ws *writers) end(ctx context.Context, n api.Name) (api.Written, error) {
 	ws.mu.Lock()
 	delete(ws.all, n.Name)
 	ws.mu.Unlock()
-	return w.written(), nil
+	told, _ := w.written()
+	return told, nil
 }
 
 // verify reads a ring past all caches and compares it.

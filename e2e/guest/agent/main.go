@@ -80,7 +80,7 @@ type agent struct {
 }
 
 func newAgent() *agent {
-	return &agent{programs: programs{all: map[string]*program{}}, writers: writers{all: map[string]*writing{}}}
+	return &agent{programs: programs{all: map[string]*program{}}, writers: writers{all: map[string]*writing{}, held: make(chan struct{})}}
 }
 
 func (a *agent) handlers() map[string]wire.Handler {
@@ -105,6 +105,8 @@ func (a *agent) handlers() map[string]wire.Handler {
 		api.Remove:      wire.Handle(func(_ context.Context, p api.Path) (nothing, error) { return nothing{}, os.Remove(p.Path) }),
 		api.BeginWrites: wire.Handle(a.writers.begin),
 		api.AskWrites:   wire.Handle(a.writers.ask),
+		api.AwaitWrites: wire.Handle(a.writers.await),
+		api.FreeWrites:  wire.Handle(a.writers.release),
 		api.EndWrites:   wire.Handle(a.writers.end),
 		api.Verify:      wire.Handle(verify),
 		api.KernelLog:   wire.Handle(kernelLog),

@@ -32,6 +32,8 @@ const (
 	Remove      = "remove"       // Path; nothing: the file, or the empty directory, is gone
 	BeginWrites = "begin-writes" // Writes; nothing
 	AskWrites   = "ask-writes"   // Name; Written so far
+	AwaitWrites = "await-writes" // Wait; Written so far, once that many were acknowledged
+	FreeWrites  = "free-writes"  // nothing; nothing. All writers go on that are held
 	EndWrites   = "end-writes"   // Name; Written in all, once the write under way has ended
 	Verify      = "verify"       // Verification; nothing. An error tells what is lost or torn
 	KernelLog   = "kernel-log"   // nothing; Content: the kernel's messages, one in each line
@@ -125,13 +127,31 @@ type Stats struct {
 	Major, Minor uint32 // of a device
 }
 
-// Writes are a writer's: until it is ended, it writes to its ring with O_DIRECT, one write after the other, and repeats
-// what fails.
+// Writes are a writer's: until it is ended, it writes to its ring, one write after the other, and repeats what fails.
 type Writes struct {
 	Name  string        `json:"name"`
 	Path  string        `json:"path"` // a block device, or a file, which is made where it is not there
 	Ring  stamp.Ring    `json:"ring"`
-	Pause time.Duration `json:"pause"` // between two writes
+	Way   Way           `json:"way,omitempty"`
+	Pause time.Duration `json:"pause"`           // between two writes
+	Count uint64        `json:"count,omitempty"` // how many writes; 0: until the writer is ended
+	Hold  uint64        `json:"hold,omitempty"`  // after how many writes it waits until it is freed; 0: it does not
+}
+
+// A Way is how a write reaches the kernel.
+type Way string
+
+// The ways of writing.
+const (
+	Direct   Way = ""         // with O_DIRECT
+	Durable  Way = "durable"  // with O_DIRECT and O_DSYNC: the device has it on its medium before it is acknowledged
+	Buffered Way = "buffered" // by the page cache, which is written back before it is acknowledged
+)
+
+// A Wait is for a writer.
+type Wait struct {
+	Name  string `json:"name"`
+	Acked uint64 `json:"acked"` // writes in all
 }
 
 // Written is what a writer knows.
