@@ -67,7 +67,7 @@ func (h *hardware) boot(ctx context.Context, a again) (*boot, error) {
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.exports = newExports(h.cfg, h.store, h.journal, h.faults, b.later)
 	p := pool{name: h.cfg.Pool, filesystem: h.cfg.Filesystem, capacity: h.cfg.Capacity, switches: h.cfg.Switches}
-	b.machine = newMachine(p, h.store, b.exports, t, h.cfg.Logger)
+	b.machine = newMachine(p, h.store, b.exports, t, h.cfg)
 	b.handlers = b.commands()
 	b.menus = b.console()
 	b.sessions = &sessions{box: b, last: &h.sessions, open: map[connection]struct{}{}}
@@ -90,7 +90,6 @@ func (b *boot) listen(ctx context.Context, cert tls.Certificate) error {
 	if err != nil {
 		return err
 	}
-	var lc net.ListenConfig
 	var failed error
 	var begin []func() // to accept, when all addresses are noted: who logs in reads them
 	for _, l := range []struct {
@@ -111,7 +110,7 @@ func (b *boot) listen(ctx context.Context, cert tls.Certificate) error {
 		if *l.addr == Off {
 			continue
 		}
-		ln, err := lc.Listen(ctx, "tcp", *l.addr)
+		ln, err := b.cfg.Listen(ctx, "tcp", *l.addr)
 		if err != nil {
 			err = fmt.Errorf("serve %s: %w", l.what, err)
 			b.cancel() // what is open already is closed again

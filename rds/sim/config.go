@@ -4,6 +4,7 @@
 package sim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -57,6 +58,8 @@ type Config struct {
 	// APIAddr, TLSAddr and SSHAddr are where the API listens, plain and over TLS, and SSH; zero is
 	// 127.0.0.1:0 and Off is nowhere.
 	APIAddr, TLSAddr, SSHAddr string
+	// Listen opens the ports of sessions and exports. Nil: those of this machine.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 	// NoCertificate leaves api-ssl without a certificate, until Sim.Change: it refuses every client.
 	NoCertificate bool
 	// NVMeHost is the address on which exports listen, at the port of their disk; zero is 127.0.0.1.
@@ -81,6 +84,10 @@ type Config struct {
 	// zero Fault leaves it to those of Sim.Inject. It must not block. The arguments of /login are not shown to it.
 	// Nil: no faults.
 	Fault func(Command) Fault
+	// Changed is told of each row that a command has changed, before the command is answered: as it was
+	// and as it is, with an empty ID where there is none. It is called from one goroutine, and must not
+	// block. What a reboot loses it is not told of. Nil: nobody is told.
+	Changed func(old, next Disk)
 	// Logger receives what the box has to say; nil discards it. It never sees an argument of a
 	// command.
 	Logger *slog.Logger
@@ -238,8 +245,14 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Switches.SlotLimit == 0 {
 		c.Switches.SlotLimit = 32
 	}
+	if c.Listen == nil {
+		c.Listen = new(net.ListenConfig).Listen
+	}
 	if c.Fault == nil {
 		c.Fault = func(Command) Fault { return Fault{} }
+	}
+	if c.Changed == nil {
+		c.Changed = func(Disk, Disk) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -4,9 +4,11 @@
 package sim
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ import (
 // machine's goroutine.
 type exports struct {
 	host    string
+	listen  func(ctx context.Context, network, address string) (net.Listener, error)
 	sw      Switches
 	store   *store
 	journal *journal
@@ -46,7 +49,7 @@ type export struct {
 
 func newExports(cfg Config, st *store, j *journal, fs *faults, later func(time.Duration, func())) *exports {
 	e := &exports{
-		host: cfg.NVMeHost, sw: cfg.Switches, store: st, journal: j, log: cfg.Logger, later: later,
+		host: cfg.NVMeHost, listen: cfg.Listen, sw: cfg.Switches, store: st, journal: j, log: cfg.Logger, later: later,
 		ports: map[uint16]*port{}, served: map[diskID]*export{}, waiting: map[diskID]*disk{},
 		ghosts: map[diskID][]*export{}, files: map[string]string{},
 	}

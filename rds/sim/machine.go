@@ -22,15 +22,16 @@ type machine struct {
 	exports  *exports
 	watchers *watchers
 	log      *slog.Logger
+	changed  func(old, next Disk)
 
 	requests chan func()
 	done     chan struct{} // closed when the loop has ended
 	view     atomic.Pointer[table]
 }
 
-func newMachine(p pool, st *store, ex *exports, t table, log *slog.Logger) *machine {
+func newMachine(p pool, st *store, ex *exports, t table, cfg Config) *machine {
 	m := &machine{
-		pool: p, store: st, exports: ex, watchers: newWatchers(), log: log,
+		pool: p, store: st, exports: ex, watchers: newWatchers(), log: cfg.Logger, changed: cfg.Changed,
 		requests: make(chan func()), done: make(chan struct{}),
 	}
 	m.view.Store(&t)
@@ -138,6 +139,9 @@ func (m *machine) commit(old, next table) error {
 	}
 	m.view.Store(&next)
 	m.watchers.tell(changes)
+	for _, c := range changes {
+		m.changed(c.old.shown(m.pool.switches), c.next.shown(m.pool.switches))
+	}
 	return nil
 }
 

@@ -32,7 +32,7 @@ func (e *exports) open(number uint16) error {
 		e.ports[number] = p
 	}
 	if p.ln == nil {
-		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(e.host, strconv.Itoa(int(number))))
+		ln, err := e.listen(context.Background(), "tcp", net.JoinHostPort(e.host, strconv.Itoa(int(number))))
 		if err != nil {
 			return failure("nvme-tcp-server-port %d cannot be opened on the machine that simulates the box: %v", number, err)
 		}

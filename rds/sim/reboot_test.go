@@ -80,7 +80,7 @@ func TestDiskDelay(t *testing.T) {
 		tab := table{next: 4, files: files{}, disks: []disk{{ID: 2, Slot: "a"}, {ID: 3, Slot: "b"}}, poolLate: true, late: map[diskID]struct{}{2: {}, 3: {}}}
 		b := &boot{cfg: cfg, ctx: t.Context()}
 		ex := &exports{sw: cfg.Switches}
-		b.machine = newMachine(pool{}, nil, ex, tab, cfg.Logger)
+		b.machine = newMachine(pool{}, nil, ex, tab, cfg)
 		go b.machine.run(t.Context())
 		b.comeBack(tab)
 		for _, step := range []struct {

@@ -156,12 +156,20 @@ type Disk struct {
 func (s *Sim) Disks() []Disk {
 	var disks []Disk
 	for _, d := range s.table().disks {
-		disks = append(disks, Disk{
-			ID: d.ID.String(), Slot: d.Slot, Comment: d.Comment, File: d.File, Size: d.bytes(),
-			Export: d.Export, Port: d.port(), NQN: d.nqn(s.hw.cfg.Switches), AllowHost: d.AllowHost, Disabled: d.Disabled,
-		})
+		disks = append(disks, d.shown(s.hw.cfg.Switches))
 	}
 	return disks
+}
+
+// shown returns a row for tests; that of no row is zero.
+func (d disk) shown(sw Switches) Disk {
+	if d.ID == 0 {
+		return Disk{}
+	}
+	return Disk{
+		ID: d.ID.String(), Slot: d.Slot, Comment: d.Comment, File: d.File, Size: d.bytes(),
+		Export: d.Export, Port: d.port(), NQN: d.nqn(sw), AllowHost: d.AllowHost, Disabled: d.Disabled,
+	}
 }
 
 // A File is a file in the pool, for tests.
