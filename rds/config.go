@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"regexp"
 	"slices"
@@ -69,6 +70,10 @@ type Config struct {
 	// to the other. Zero means 250 ms and 15 s.
 	MinBackoff time.Duration
 	MaxBackoff time.Duration
+
+	// Jitter returns a time between zero and the one that it is given, by which a wait between attempts is
+	// shortened, so that several drivers do not come back to a box together. Nil: at random.
+	Jitter func(time.Duration) time.Duration
 
 	// MayChange is asked right before each change is sent; an error keeps it from being sent. It must not
 	// block. Nil: always.
@@ -212,6 +217,9 @@ func (cfg Config) complete() (Config, error) {
 	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, 15*time.Second)
 	cfg.RestartGrace = cmp.Or(cfg.RestartGrace, 2*time.Minute)
 	cfg.Hooks = cfg.Hooks.complete()
+	if cfg.Jitter == nil {
+		cfg.Jitter = func(d time.Duration) time.Duration { return rand.N(d + 1) }
+	}
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.NewTracerProvider().Tracer("")
 	}

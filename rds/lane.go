@@ -5,7 +5,6 @@ package rds
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -49,14 +48,28 @@ func newLane(name string, p *sessionPool, size int) *lane {
 	return &lane{name: name, pool: p, size: size, wakec: make(chan struct{}, 1)}
 }
 
-func (l *lane) full() bool { return len(l.members) >= l.size }
+// living is how many sessions have not ended. One that has stays a member until watch has seen it: who comes in
+// between finds the lane as who comes after. pool.mu must be held.
+func (l *lane) living() (n int) {
+	for _, m := range l.members {
+		if m.Err() == nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *lane) full() bool { return l.living() >= l.size }
 
 // spent reports whether there will be no more sessions soon. pool.mu must be held.
-func (l *lane) spent() bool { return l.full() || len(l.members) > 0 && l.err != nil }
+func (l *lane) spent() bool { return l.full() || l.living() > 0 && l.err != nil }
 
 // wants reports whether a session should be made. pool.mu must be held, and free places given out.
 func (l *lane) wants() bool {
 	p := l.pool
+	if l.living() < len(l.members) {
+		return false // how long to wait before the next one is known when it is out
+	}
 	waiting := len(p.waiting[urgent]) > 0
 	if l == p.lanes[ordinary] {
 		waiting = len(p.waiting[ordinary]) > 0 || waiting && p.lanes[urgent].full()
@@ -266,7 +279,7 @@ func (l *lane) report(err error) {
 }
 
 // backoff returns how long to wait after a number of failures in a row: between half and all of a time
-// that doubles, so that several drivers do not come back to a box together.
+// that doubles.
 func (l *lane) backoff(fails int) time.Duration {
 	if fails == 0 {
 		return 0
@@ -277,7 +290,7 @@ func (l *lane) backoff(fails int) time.Duration {
 		d *= 2
 	}
 	d = min(d, cfg.MaxBackoff)
-	return d/2 + rand.N(d/2+1)
+	return d - cfg.Jitter(d/2)
 }
 
 // pause waits, and reports false if ctx ended.

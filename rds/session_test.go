@@ -427,7 +427,13 @@ func TestHooksAndSpans(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	l := &lane{pool: &sessionPool{cfg: Config{MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Second}}}
+	cfg, err := Config{
+		Address: "rds.example.org:8728", Cluster: testCluster, VolumePaths: []string{testPath}, MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Second,
+	}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lane{pool: &sessionPool{cfg: cfg}}
 	for fails, ms := range []int{0, 100, 200, 400, 800, 1000, 1000} {
 		most := time.Duration(ms) * time.Millisecond
 		for range 100 {
