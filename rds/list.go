@@ -67,25 +67,46 @@ func (b *Box) listLoop() {
 		case <-b.ctx.Done():
 			return
 		}
-		ls.mu.Lock()
-		l := ls.next
-		ls.next = nil // who asks from now on gets the one after
-		ls.mu.Unlock()
-		if l == nil {
+		if !ls.wanted() {
 			continue
 		}
-		if l.snap, l.err = b.list(last); l.err != nil {
-			l.err = fmt.Errorf("list volumes on box %s: %w", b.cfg.Address, unavailable(l.err))
+		var l *listing
+		begin := func() {
+			if l == nil {
+				l = ls.begin()
+			}
+		}
+		snap, err := b.list(last, begin)
+		begin() // where it never did, all who wait learn why
+		if l.snap, l.err = snap, nil; err != nil {
+			l.err = fmt.Errorf("list volumes on box %s: %w", b.cfg.Address, unavailable(err))
 		} else {
-			last = l.snap
+			last = snap
 		}
 		close(l.donec)
 	}
 }
 
+// wanted reports whether somebody waits.
+func (ls *listings) wanted() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.next != nil
+}
+
+// begin returns the listing of all who wait. Who asks from now on gets the one after.
+func (ls *listings) begin() *listing {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.next
+	ls.next = nil
+	return l
+}
+
 // list lists the file disks, and with them, in one answer, the disks that are mounted: a file disk
-// that is missing proves nothing while its pool is. last is the listing before, if there was one.
-func (b *Box) list(last *snapshot) (*snapshot, error) {
+// that is missing proves nothing while its pool is. last is the listing before, if there was one. begin is
+// called when there is a session, right before it is asked: who came until then has waited for the same.
+func (b *Box) list(last *snapshot, begin func()) (*snapshot, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, b.cfg.CommandTimeout)
 	defer cancel()
 	for tries := 0; ; tries++ {
@@ -97,6 +118,7 @@ func (b *Box) list(last *snapshot) (*snapshot, error) {
 		err := b.observe(ctx, cmd, func(ctx context.Context, sent func(*member)) error {
 			leave := func(m *member) { born = m.born; sent(m) }
 			return b.on(ctx, cmd, leave, func(s session) (err error) {
+				begin()
 				// The session is there already, so it is older than the listing.
 				began, at = b.sessions.tick(), time.Now()
 				rows, err = s.Read(ctx, disks)

@@ -145,7 +145,7 @@ func (p *sessionPool) ready(ctx context.Context, c class) error {
 		p.mu.Lock()
 		p.lanes[c].used = true
 		p.wake()
-		open := len(p.lanes[c].members) > 0 || c == urgent && len(p.lanes[ordinary].members) > 0
+		open := p.lanes[c].living() > 0 || c == urgent && p.lanes[ordinary].living() > 0
 		err, changed := p.away(c), p.changed
 		p.mu.Unlock()
 		switch {
@@ -231,7 +231,7 @@ func (p *sessionPool) serve(c class, l *lane) bool {
 // away returns why a class cannot have a session for now, or nil where there is one or may be one soon.
 // p.mu must be held.
 func (p *sessionPool) away(c class) error {
-	if l := p.lanes[c]; len(l.members) > 0 || l.err == nil || c == urgent && len(p.lanes[ordinary].members) > 0 {
+	if l := p.lanes[c]; l.living() > 0 || l.err == nil || c == urgent && p.lanes[ordinary].living() > 0 {
 		return nil
 	}
 	return p.lanes[c].err
