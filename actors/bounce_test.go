@@ -31,6 +31,30 @@ func TestAnOwedBounceSurvivesACrash(t *testing.T) {
 	t.Fatal("answered success although the lost node's connection was never ended")
 }
 
+// A process that has just started writes the lost node off at once, and bounces the export when nothing that an earlier
+// one has sent can land any more.
+func TestAFirstBounceThatIsOwedSurvivesACrash(t *testing.T) {
+	st := newStage(t, FencingHost)
+	st.attach(AccessShared, "node-a", "node-b")
+	rules := testRules
+	for range 2 {
+		rules.Quiet = st.now.Add(testRules.CommandTimeout)
+		st.restart(rules)
+		st.unpublish("node-a", "gone")
+		st.finish()
+	}
+	n := len(st.sent)
+	w := st.unpublish("node-a", "gone")
+	st.settle()
+	st.wantReply(w, nil)
+	for _, w := range st.sent[n:] {
+		if len(w.Rows) == 2 {
+			return
+		}
+	}
+	t.Fatal("answered success although the lost node's connection was never ended")
+}
+
 func TestARefusedBounceFencesNobody(t *testing.T) {
 	st := newStage(t, FencingHost)
 	st.attach(AccessShared, "node-a", "node-b")

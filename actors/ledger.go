@@ -56,7 +56,7 @@ type Ledger struct {
 	Told    string  // outcome of a migration that was told, or is pending: <kind>.<token of its target's grant>
 	Left    NodeID  // while the outcome is pending: the one of its two nodes that was detached
 	Bounce  Token   // when the export was last bounced to shed a lost node
-	Off     bool    // a bounce is not over: the export must be turned on again, or go off once more if it is on
+	Off     bool    // the Bounce is not over: the export must be turned on again, or go off once more if it is on
 	Prefix  string  // of the NQN, as a row may hide that too; empty: DefaultNQNPrefix; "-": another one, which the row shows
 }
 

@@ -102,7 +102,9 @@ func (m *machine) settle() bool {
 		return true
 	default:
 		row := st.row
-		row.Ledger.Off = st.bounce
+		if row.Ledger.Off = st.bounce; st.bounce && row.Ledger.Bounce == 0 {
+			row.Ledger.Bounce = TokenAt(m.now) // a ledger marks the time of a bounce that is owed
+		}
 		m.revokeRows(inflightSettle, leader, row)
 	}
 	st.row = m.s.sent.last()

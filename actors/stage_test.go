@@ -103,8 +103,15 @@ func created(fencing Fencing) Volume {
 	}
 }
 
-// restart begins anew with what the box shows, as a new process does.
+// restart begins anew with what the box shows, as a new process does: of a ledger that is what was written.
 func (st *stage) restart(rules Rules) {
+	if st.row.Exists && st.row.Ours {
+		l, _, err := ParseLedger(st.row.Ledger.String())
+		if err != nil {
+			st.t.Fatal(err)
+		}
+		st.row.Ledger = l
+	}
 	st.s, st.pending = NewState(testVolume, rules), nil
 	st.acked = 0
 }

@@ -279,6 +279,9 @@ func (w *witness) sent(d *disk, e Effect, now time.Time) error {
 		return nil
 	}
 	for i, row := range write.Rows {
+		if row.Ledger.Off && row.Ledger.Bounce == 0 {
+			return fmt.Errorf("P4: a bounce is owed, and %s does not say so", row.Ledger)
+		}
 		if row.Ledger.Gen <= d.acked {
 			return fmt.Errorf("P2: gen %d is written after %d was acknowledged", row.Ledger.Gen, d.acked)
 		}
