@@ -32,6 +32,9 @@ func (s *Supervisor) keepRechecked(ctx context.Context) {
 		case <-s.recheck:
 		case <-regular.C:
 		}
+		if ctx.Err() != nil {
+			return // what else there is to do is the next process's
+		}
 		if err := s.suspectStale(ctx); err != nil {
 			s.cfg.Logger.Warn("grants could not be compared with VolumeAttachments, nothing is cleared", "error", err)
 		}

@@ -30,6 +30,9 @@ func (s *Supervisor) keepReconciled(ctx context.Context) {
 		case <-s.reconcile:
 		case <-retry:
 		}
+		if ctx.Err() != nil {
+			return // what else there is to do is the next process's
+		}
 		rows, err := s.observeAll(ctx)
 		if err != nil {
 			s.cfg.Logger.Warn("the box's volumes could not be listed, trying again", "error", err)
