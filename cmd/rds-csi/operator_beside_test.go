@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -25,6 +27,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/rds/sim"
 )
 
 // versioned has a fake API server refuse updates of Leases that were changed since they were read, as a
@@ -199,5 +202,45 @@ func TestTheControllersOwnFlags(t *testing.T) {
 				t.Errorf("left over: %q", rest)
 			}
 		})
+	}
+}
+
+// TestWhatAControllerSentLandsBeneathACommand: one that died has sent a grant that the box carries out while the command is
+// under way. The command does not end before nothing of the kind can come any more, and has undone it.
+func TestWhatAControllerSentLandsBeneathACommand(t *testing.T) {
+	w := newWard(t, demoAPI)
+	w.grant(ownCluster, volumeA, "node-a")
+	w.claim(volumeA)
+	w.flags = append(w.flags, "--command-timeout=4s")
+	before, after := w.disk(volumeA), w.ledger(volumeA)
+	after.Gen++
+	after.Access, after.Grants = actors.AccessReader, append(after.Grants, actors.Grant{Node: "node-b", At: after.Epoch + 1})
+	late, err := w.box.Inject(sim.Rule{Command: "/disk/set", Transport: "ssh", Freeze: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	tasks.Go(func() {
+		w.console(fmt.Sprintf("/disk set [find where slot=%s] comment=%q nvme-tcp-export=yes", slotOf(volumeA), after))
+	})
+	ctx := t.Context()
+	tasks.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for w.disk(volumeA) == before { // until the command has written
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		w.box.ClearFault(late)
+	})
+	w.wantSaid(w.do("", "fence", "--yes", volumeA, "node-a"), false, "granted to no node")
+	w.box.ClearFault(late)
+	tasks.Wait()
+	if l := w.ledger(volumeA); l.Granted("node-b") || w.disk(volumeA).Export {
+		t.Errorf("the command has left %+v", w.disk(volumeA))
 	}
 }

@@ -20,7 +20,7 @@ var lists = []struct {
 	faults     []fault
 }{
 	{"cmd/rds-csi", "^Test(TheStandbyWaits|Surroundings.*|Revokes.*|AnAttachment.*|NothingIsMadeInTheQuietTime|CommandLines|ABoxThat.*)$", faultsOfDriver},
-	{"cmd/rds-csi", "^Test(Beside.*|ACommandWithoutTheLease.*|TheControllersOwnFlags|AGrantThatIsNew.*)$", faultsOfOperator},
+	{"cmd/rds-csi", "^Test(Beside.*|WhatAControllerSent.*|ACommandWithoutTheLease.*|TheControllersOwnFlags|AGrantThatIsNew.*)$", faultsOfOperator},
 	{"actors", "", faultsOfActors},
 	{"rds", "", faultsOfBox},
 	{"rds/console", "", faultsOfConsole},
