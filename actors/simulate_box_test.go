@@ -5,6 +5,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,22 +13,20 @@ import (
 	"time"
 )
 
-// A simBox is a box in memory that serves one driver process after another. Each command takes its
-// time; answers are lost, rows land late, and a reboot forgets the last seconds of configuration. All
-// of it is drawn from the seed and from how many commands its volume has seen, never from the order in
-// which goroutines run.
+// A simBox is the simulated box, under the witness's eyes. It serves one driver process after another.
 type simBox struct {
+	SimulatedBox
 	seed uint64
+	dir  string
 	fail func(error) // ends the schedule
 
-	mu    sync.Mutex
-	vols  map[VolumeID]*simVolume
-	ids   []VolumeID
-	away  time.Time // until then nothing can be sent
-	calm  bool      // nothing goes wrong any more
-	boots int
-	hash  uint64 // of what has happened, whatever the order of what happened at one instant
-	log   func(string, ...any)
+	mu     sync.Mutex
+	vols   map[VolumeID]*simVolume
+	ids    []VolumeID
+	calm   bool      // nothing goes wrong any more
+	steady time.Time // what was done before, no reboot forgets
+	hash   uint64    // of what has happened, whatever the order of what happened at one instant
+	log    func(string, ...any)
 
 	cluster *simCluster
 	living  func() *simProcess // nil: none is up
@@ -38,10 +37,10 @@ type simVolume struct {
 	disk
 	witness witness
 	id      VolumeID
-	draws   uint64     // of commands
-	past    []pastRow  // what a reboot may bring back
 	sent    uint64     // the newest gen that the living process has sent
-	flight  *simFlight // the living process's write
+	flight  *simFlight // the living process's write or operation
+	lives   int        // how often its disk was removed
+	shrunk  bool       // a reboot forgot an expand, and nobody has looked since
 	state   *State     // of the living process's actor; nil: it has none
 	tickets Waiter
 	timeout int
@@ -56,22 +55,62 @@ type simVolume struct {
 	busy        time.Time        // when something else than a migration occupied its actor last, or it had none
 }
 
-type pastRow struct {
-	until time.Time
-	row   Volume
+// begin turns the box on, with the rows that it has to begin with.
+func (b *simBox) begin() {
+	var err error
+	seeded := false
+	b.SimulatedBox, err = NewSimulated(SimulatedConfig{
+		Seed: b.seed, Dir: b.dir, Cluster: testCluster, CommandTimeout: testRules.CommandTimeout,
+		Calm: func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.calm || !seeded
+		},
+		Changed: func(row Volume) {
+			if seeded {
+				b.changed(row)
+			}
+		},
+	})
+	if err != nil {
+		b.fail(err)
+		return
+	}
+	for _, id := range b.ids {
+		if err := b.Put(b.vols[id].row); err != nil {
+			b.fail(err)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seeded, b.steady = true, time.Now()
+	for _, row := range b.Rows() {
+		b.vols[row.ID].row = row
+	}
 }
 
-// A simFlight is a write on its way.
+// end turns it off.
+func (b *simBox) end() {
+	if err := b.Close(); err != nil {
+		b.fail(err)
+	}
+}
+
+// A simFlight is a write or an operation on its way.
 type simFlight struct {
-	rows   []Row
-	landed int
-	dead   bool // the box rebooted: it goes no further
+	rows    []Row
+	op      OpKind // instead of rows
+	landed  int    // of the rows
+	before  int    // of them, when it was sent
+	repeats bool   // one that was given up may be what lands
 }
 
 // A simView is the box as one driver process sees it.
 type simView struct {
-	box  *simBox
-	died chan struct{} // closed when the process has crashed
+	box    *simBox
+	driver SimulatedDriver
+	died   chan struct{}       // closed when the process has crashed
+	listed map[VolumeID]Ledger // as it was last, or as an actor knew it then that knew it better
 }
 
 func (v *simView) gone() bool {
@@ -83,10 +122,13 @@ func (v *simView) gone() bool {
 	}
 }
 
-// draw returns the chances of a volume's next command.
-func (b *simBox) draw(vol *simVolume) *rand.Rand {
-	vol.draws++
-	return rand.New(rand.NewPCG(b.seed, vol.salt+vol.draws))
+// draw returns the chances of something that happens to a volume now. They go by the instant: of two things that do
+// at one, neither is the first.
+func (b *simBox) draw(vol *simVolume, what string) *rand.Rand {
+	h := simTrace(vol.salt)
+	h.text(what)
+	h.num(uint64(time.Now().UnixNano())) //nolint:gosec // it is only mixed in
+	return rand.New(rand.NewPCG(b.seed, uint64(h)))
 }
 
 // note adds to the trace what has happened. b.mu is held.
@@ -112,8 +154,7 @@ func (b *simBox) must(vol *simVolume, err error) {
 	}
 }
 
-// took returns how long a part of a command takes: to the nanosecond, so that no two things happen at
-// one instant.
+// took returns how long a question to the cluster takes.
 func took(r *rand.Rand) time.Duration {
 	d := 5*time.Millisecond + time.Duration(r.Int64N(int64(80*time.Millisecond)))
 	if r.IntN(12) == 0 {
@@ -132,217 +173,231 @@ func (v *simView) pause(d time.Duration) bool {
 	}
 }
 
-// unsent reports whether nothing can be sent now. b.mu is held.
-func (b *simBox) unsent(r *rand.Rand) bool {
-	return time.Now().Before(b.away) || !b.calm && r.IntN(25) == 0
+// odd waits for an odd time, and reports whether the process lived that long: a session that ends, or a listing that
+// many have waited for, ends many waits at one instant, and who goes on first is to be the seed's choice.
+func (v *simView) odd(id VolumeID, what string) bool {
+	r := v.box.draw(v.box.vols[id], what)
+	return v.pause(time.Duration(r.Int64N(int64(time.Millisecond))) + 1)
 }
 
-func (v *simView) Read(_ context.Context, id VolumeID) (Volume, error) {
+func (v *simView) Read(ctx context.Context, id VolumeID) (Volume, error) {
+	if !v.odd(id, "read") {
+		return Volume{}, ErrUnavailable
+	}
+	vol := v.box.vols[id]
+	v.box.mu.Lock()
+	life := vol.lives
+	v.box.mu.Unlock()
+	row, err := v.driver.Read(ctx, id)
+	if !v.odd(id, "read") {
+		return Volume{}, ErrUnavailable
+	}
+	v.box.mu.Lock()
+	defer v.box.mu.Unlock()
+	if err == nil && life == vol.lives {
+		vol.acked, vol.shrunk = max(vol.acked, row.Ledger.Gen), vol.shrunk && row.Size != vol.row.Size
+	}
+	return row, err
+}
+
+func (v *simView) List(ctx context.Context) ([]Volume, error) {
+	first := v.box.ids[0]
+	if !v.odd(first, "list") {
+		return nil, ErrUnavailable
+	}
+	rows, err := v.driver.List(ctx)
+	if !v.odd(first, "list") {
+		return nil, ErrUnavailable
+	}
+	if err == nil {
+		v.box.mu.Lock()
+		defer v.box.mu.Unlock()
+		v.listed = map[VolumeID]Ledger{}
+		for _, row := range rows {
+			if row.Ledger.Cluster != testCluster {
+				continue
+			}
+			v.listed[row.ID] = row.Ledger
+			if st := v.box.vols[row.ID].state; st != nil && st.vol.Ours && st.vol.Ledger.Gen > row.Ledger.Gen {
+				v.listed[row.ID] = st.vol.Ledger
+			}
+		}
+	}
+	return rows, err
+}
+
+func (v *simView) Write(ctx context.Context, w Write) error {
+	b := v.box
+	b.mu.Lock()
+	if v.gone() {
+		b.mu.Unlock()
+		return ErrUnavailable
+	}
+	vol := b.vols[w.Volume]
+	f := &simFlight{rows: w.Rows, landed: vol.shows(w.Rows)}
+	f.before = f.landed
+	f.repeats = slices.ContainsFunc(vol.lost, func(l lostRow) bool { return l.row.Ledger.String() == w.Rows[0].Ledger.String() })
+	b.note(vol.id, "sent %v %v", w.Revoke, w.last().Ledger)
+	if b.cluster.asked {
+		b.must(vol, vol.keeps(w, time.Now()))
+		b.must(vol, vol.timely(w, time.Now()))
+	}
+	var e Effect = GrantRow{Write: w}
+	if w.Revoke {
+		e = RevokeRow{Write: w}
+	}
+	b.must(vol, vol.witness.sent(&vol.disk, e, time.Now()))
+	vol.sent, vol.flight = max(vol.sent, w.last().Ledger.Gen), f
+	b.mu.Unlock()
+	if !v.odd(vol.id, "write") {
+		return ErrUnavailable
+	}
+	err := v.driver.Write(ctx, w)
+	if !v.odd(vol.id, "write") {
+		return ErrUnresolved
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	vol.flight = nil
+	b.note(vol.id, "answered %d: %v", w.last().Ledger.Gen, err == nil)
+	switch {
+	case errors.Is(err, ErrUnresolved):
+		vol.giveUp(f.rows[f.landed:], time.Now())
+	case err != nil:
+		vol.busy = time.Now()
+		if f.landed > f.before && !f.repeats {
+			b.must(vol, fmt.Errorf("P2: %d rows were written, and the driver is told %w", f.landed, err))
+		}
+	case f.landed < len(f.rows):
+		b.must(vol, fmt.Errorf("P2: %d of %d rows were written, and the driver is told of all", f.landed, len(f.rows)))
+	default:
+		vol.acknowledge(f.rows[len(f.rows)-1])
+	}
+	return err
+}
+
+// operate is the work of an exclusive operation.
+func (v *simView) operate(ctx context.Context, id VolumeID, kind OpKind) (Volume, error) {
 	b := v.box
 	b.mu.Lock()
 	if v.gone() {
 		b.mu.Unlock()
 		return Volume{}, ErrUnavailable
 	}
-	vol := b.vols[id]
-	r := b.draw(vol)
-	unsent, boot := b.unsent(r), b.boots
-	b.mu.Unlock()
-	if !v.pause(took(r)) || unsent {
-		return Volume{}, ErrUnavailable
-	}
-	b.mu.Lock()
-	row := vol.row
-	b.mu.Unlock()
-	if !v.pause(took(r)) { // it may be stale by now
-		return Volume{}, ErrUnavailable
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.boots != boot {
-		return Volume{}, ErrUnavailable
-	}
-	vol.acked = max(vol.acked, row.Ledger.Gen)
-	return row, nil
-}
-
-func (v *simView) List(context.Context) ([]Volume, error) {
-	b := v.box
-	if !v.pause(30*time.Millisecond + 7) {
-		return nil, ErrUnavailable
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if time.Now().Before(b.away) {
-		return nil, ErrUnavailable
-	}
-	var rows []Volume
-	for _, id := range b.ids {
-		if vol := b.vols[id]; vol.row.Exists {
-			rows = append(rows, vol.row)
-		}
-	}
-	return rows, nil
-}
-
-func (v *simView) Write(_ context.Context, w Write) error {
-	b := v.box
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if v.gone() {
-		return ErrUnavailable
-	}
-	vol := b.vols[w.Volume]
-	r := b.draw(vol)
-	var e Effect = GrantRow{Write: w}
-	if w.Revoke {
-		e = RevokeRow{Write: w}
-	}
-	b.note(vol.id, "sent %v %v", w.Revoke, w.last().Ledger)
-	if b.cluster.asked {
-		b.must(vol, vol.keeps(w, time.Now()))
-		b.must(vol, vol.timely(w, time.Now()))
-	}
-	b.must(vol, vol.witness.sent(&vol.disk, e, time.Now()))
-	if b.unsent(r) {
-		vol.busy = time.Now()
-		return b.unlocked(func() error { v.pause(took(r)); return ErrUnavailable })
-	}
-	if !b.calm && r.IntN(40) == 0 || !vol.row.Exists {
-		vol.busy = time.Now()
-		exists := vol.row.Exists
-		return b.unlocked(func() error {
-			v.pause(took(r))
-			if exists {
-				return ErrPrecondition
-			}
-			return ErrNotFound
-		})
-	}
-	vol.sent = max(vol.sent, w.last().Ledger.Gen)
-	in := len(w.Rows) // so many rows land in time
-	lost := !b.calm && r.IntN(8) == 0
-	if lost {
-		in = r.IntN(len(w.Rows) + 1)
-	}
-	f := &simFlight{rows: w.Rows}
+	vol, f := b.vols[id], &simFlight{op: kind}
+	b.note(id, "runs %s", kind)
+	b.must(vol, vol.witness.sent(&vol.disk, Run{Op: Operation{Kind: kind}}, time.Now()))
 	vol.flight = f
-	return b.carry(v, vol, f, r, in, lost)
-}
-
-func (b *simBox) unlocked(do func() error) error {
+	is := vol.row
+	if kind == OpCreate {
+		is = vol.created()
+	}
 	b.mu.Unlock()
-	defer b.mu.Lock()
-	return do()
-}
-
-// carry has the rows of a write land and answers it. b.mu is held.
-func (b *simBox) carry(v *simView, vol *simVolume, f *simFlight, r *rand.Rand, in int, lost bool) error {
-	for f.landed < in && !f.dead {
-		d := took(r)
-		if f.landed > 0 {
-			d = time.Duration(r.Int64N(int64(time.Millisecond))) // they were sent together
-		}
-		alive := true
-		_ = b.unlocked(func() error { alive = v.pause(d); return nil })
-		if !alive {
-			b.later(vol, f, r)
-			return ErrUnresolved
-		}
-		if !f.dead {
-			b.land(vol, f.rows[f.landed])
-			f.landed++
-		}
+	if !v.odd(id, "operate") {
+		return Volume{}, ErrUnavailable
 	}
-	wait := took(r)
-	if lost {
-		wait = testRules.CommandTimeout - time.Duration(r.Int64N(int64(9*time.Second)))
+	row, err := v.driver.Operate(ctx, kind, is)
+	if !v.odd(id, "operate") {
+		return Volume{}, ErrUnresolved
 	}
-	_ = b.unlocked(func() error { v.pause(wait); return nil })
-	if v.gone() || lost || f.dead {
-		b.later(vol, f, r)
-		return ErrUnresolved
-	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	vol.flight = nil
-	if !vol.row.Exists {
-		return ErrNotFound
+	if b.note(id, "ran %s: %v", kind, err == nil); errors.Is(err, ErrUnresolved) {
+		vol.lost = append(vol.lost, lostRow{op: kind, at: time.Now()})
 	}
-	vol.acknowledge(f.rows[len(f.rows)-1])
-	b.note(vol.id, "acknowledged %d", vol.acked)
-	return nil
+	return row, err
 }
 
-// later gives up a write: what has not landed may, or may not. b.mu is held.
-func (b *simBox) later(vol *simVolume, f *simFlight, r *rand.Rand) {
-	if vol.flight == f {
-		vol.flight = nil
-		if !f.dead {
-			vol.giveUp(f.rows[f.landed:], time.Now())
-		}
-	}
-	if f.dead || f.landed == len(f.rows) || r.IntN(3) == 0 {
-		return // it never does
-	}
-	rows, boot := f.rows[f.landed:], b.boots
-	write := rows[0].Ledger.Gen
-	d := time.Duration(r.Int64N(int64(testRules.CommandTimeout * 9 / 10)))
-	go func() {
-		time.Sleep(d)
-		for range rows {
-			b.mu.Lock()
-			i := slices.IndexFunc(vol.lost, func(l lostRow) bool { return l.write == write && l.op == "" })
-			if i >= 0 && b.boots == boot && !b.calm {
-				l := vol.lost[i]
-				vol.lost = slices.Delete(vol.lost, i, i+1)
-				b.land(vol, l.row)
-			}
-			b.mu.Unlock()
-			time.Sleep(time.Microsecond + time.Duration(write))
-		}
-	}()
-}
-
-// land changes a volume's row. b.mu is held.
-func (b *simBox) land(vol *simVolume, row Row) {
+// changed notes what a command has made of a row.
+func (b *simBox) changed(row Volume) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	vol := b.vols[row.ID]
 	before := vol.row
-	if !vol.put(row) {
-		return
+	vol.land(row)
+	if !before.Exists || !row.Exists || !before.Ours || before.Ledger.Cluster != testCluster {
+		b.steady = time.Now()
 	}
-	b.note(vol.id, "shows %s", vol.row.Ledger)
-	vol.past = append(vol.past, pastRow{time.Now(), before})
+	b.note(vol.id, "shows %s", row.Ledger)
 	b.must(vol, vol.witness.landed(&vol.disk, before, false))
 	b.cluster.parted(vol, before.Ledger)
 	vol.expire(time.Now())
 	b.must(vol, vol.witness.holds(&vol.disk))
 }
 
+// land makes a row what the box shows, and notes what it was that landed.
+func (vol *simVolume) land(row Volume) {
+	before, ledger := vol.row, row.Ledger.String()
+	op := OpExpand
+	switch vol.row = row; {
+	case !row.Exists:
+		vol.operate(OpDelete, Volume{})
+		vol.lives++
+		op = OpDelete
+	case !before.Exists:
+		op = OpCreate
+	case ledger != before.Ledger.String():
+		vol.stray = row.Ledger.Gen <= vol.acked
+		op = ""
+	}
+	if f := vol.flight; f != nil {
+		if n := vol.shows(f.rows); op == "" && n > 0 {
+			f.landed = n
+			return
+		}
+	}
+	i := slices.IndexFunc(vol.lost, func(l lostRow) bool { return l.op == op && (op != "" || l.row.Ledger.String() == ledger) })
+	if i >= 0 {
+		vol.lost = slices.Delete(vol.lost, i, i+1)
+	}
+}
+
+// shows returns how many of the rows of a write it needs no change to be shown: what was given up may have landed.
+func (vol *simVolume) shows(rows []Row) int {
+	return 1 + slices.IndexFunc(rows, func(r Row) bool { return r.Ledger.String() == vol.row.Ledger.String() })
+}
+
 // reboot ends every session, and forgets what was written in the last seconds.
 func (b *simBox) reboot(forgets, away time.Duration) {
+	now := time.Now()
+	b.Away(now.Add(away))
+	b.mu.Lock()
+	// A disk that was added stays, and so does an adoption.
+	forgets = min(forgets, now.Sub(b.steady)-1)
+	b.mu.Unlock()
+	if err := b.Reboot(forgets); err != nil {
+		b.fail(err)
+	}
+	rows := map[VolumeID]Volume{}
+	for _, row := range b.Rows() {
+		rows[row.ID] = row
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.boots++
-	now := time.Now()
-	b.away = now.Add(away)
 	for _, id := range b.ids {
 		vol := b.vols[id]
-		vol.lost, vol.stray = nil, false
-		if vol.flight != nil {
-			vol.flight.dead = true
-		}
 		before := vol.row
-		for i := len(vol.past) - 1; i >= 0 && vol.row.Exists && now.Sub(vol.past[i].until) < forgets; i-- {
-			if was := vol.past[i].row; !was.Exists || !was.Ours || was.Ledger.Cluster != testCluster {
-				break // a disk that was added stays, and so does an adoption
-			}
-			vol.row = vol.past[i].row
+		vol.lost, vol.stray = nil, false
+		if vol.row = rows[id]; !vol.row.Exists {
+			vol.row = Volume{ID: id}
 		}
-		vol.past = nil
 		if before.Ledger.Gen > vol.row.Ledger.Gen && before.Ledger.Gen > max(vol.acked, vol.sent) {
 			vol.witness.amnesia(&vol.disk)
+			vol.unhold()
 		}
+		vol.shrunk = vol.shrunk || vol.row.Size < before.Size
 		b.note(id, "comes back with %s", vol.row.Ledger)
 		b.must(vol, vol.witness.landed(&vol.disk, before, true))
 		b.cluster.parted(vol, before.Ledger)
+	}
+}
+
+// unhold notes that nobody is left who knows of a grant that the box forgot.
+func (vol *simVolume) unhold() {
+	for i, node := range playNodes {
+		a := &vol.attachments[i]
+		a.held = a.held && vol.row.Ledger.Granted(node)
 	}
 }
 
@@ -351,15 +406,21 @@ func (b *simBox) crashed(v *simView) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	close(v.died)
+	now := time.Now()
 	for _, id := range b.ids {
 		vol := b.vols[id]
 		if f := vol.flight; f != nil {
 			vol.flight = nil
-			if !f.dead {
-				vol.giveUp(f.rows[f.landed:], time.Now())
+			if f.op != "" {
+				vol.lost = append(vol.lost, lostRow{op: f.op, at: now})
+			} else {
+				vol.giveUp(f.rows[f.landed:], now)
 			}
 		}
-		vol.expire(time.Now())
+		vol.expire(now)
+		if vol.behind() {
+			vol.unhold()
+		}
 		vol.witness.crashed(&vol.disk)
 		vol.sent, vol.state = 0, nil
 		vol.deafened()
@@ -368,35 +429,4 @@ func (b *simBox) crashed(v *simView) {
 		}
 		b.note(id, "its driver is gone")
 	}
-}
-
-// operate is the work of an exclusive operation.
-func (v *simView) operate(id VolumeID, kind OpKind) (Volume, error) {
-	b := v.box
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if v.gone() {
-		return Volume{}, ErrUnavailable
-	}
-	vol := b.vols[id]
-	r := b.draw(vol)
-	b.note(id, "runs %s", kind)
-	b.must(vol, vol.witness.sent(&vol.disk, Run{Op: Operation{Kind: kind}}, time.Now()))
-	if b.unsent(r) {
-		return Volume{}, ErrUnavailable
-	}
-	alive, boot := true, b.boots
-	_ = b.unlocked(func() error { alive = v.pause(took(r)); return nil })
-	if !alive || b.boots != boot || !b.calm && r.IntN(8) == 0 {
-		return Volume{}, ErrUnresolved
-	}
-	before := vol.row
-	vol.operate(kind, vol.created())
-	vol.past = nil
-	b.must(vol, vol.witness.landed(&vol.disk, before, false))
-	row := vol.row
-	if !b.calm && r.IntN(8) == 0 {
-		return Volume{}, ErrUnresolved // it happened
-	}
-	return row, nil
 }

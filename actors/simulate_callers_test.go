@@ -153,8 +153,8 @@ func (c *simCaller) operate(kind OpKind) {
 			if !ok {
 				return Volume{}, ErrInvalid
 			}
-			return sup.Exclusive(ctx, c.id, Operation{Kind: kind, Run: func(context.Context) (Volume, error) {
-				return view.operate(c.id, kind)
+			return sup.Exclusive(ctx, c.id, Operation{Kind: kind, Run: func(ctx context.Context) (Volume, error) {
+				return view.operate(ctx, c.id, kind)
 			}})
 		})
 	})
@@ -172,6 +172,11 @@ func (c *simCaller) ask(ev Event, call func(context.Context, *Supervisor) (Volum
 	defer cancel()
 	b := c.s.box
 	b.mu.Lock()
+	if c.s.hand {
+		b.mu.Unlock()
+		return ErrUnavailable
+	}
+	c.s.asks++
 	vol := b.vols[c.id]
 	vol.tickets++
 	w := vol.tickets
@@ -186,9 +191,12 @@ func (c *simCaller) ask(ev Event, call func(context.Context, *Supervisor) (Volum
 	b.mu.Unlock()
 
 	v, err := call(ctx, p.sup)
+	// Two who were answered at one instant do not act at one.
+	defer c.sleep(time.Millisecond)
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	c.s.asks--
 	b.note(c.id, "answers %v: %v", asking{ev: ev}, err == nil)
 	if p.view.gone() {
 		return ErrUnavailable // the connection broke

@@ -211,28 +211,29 @@ type simOrchestrator struct {
 
 func (o *simOrchestrator) Wanted() (map[VolumeID][]NodeID, error) {
 	b := o.box
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	if now.Before(o.filled) || now.Before(o.unmapped) || o.view.gone() {
+	if !o.view.odd(b.ids[0], "wanted") { // who compares is not to be one with who reconciles
 		return nil, ErrUnavailable
 	}
-	at, wanted, n := o.look(), map[VolumeID][]NodeID{}, 0
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t := time.Now(); t.Before(o.filled) || t.Before(o.unmapped) || o.view.gone() {
+		return nil, ErrUnavailable
+	}
+	at, wanted := o.look(), map[VolumeID][]NodeID{}
 	var left []*simAttachment
 	for _, id := range b.ids {
 		vol := b.vols[id]
 		for i := range vol.attachments {
-			a := &vol.attachments[i]
+			a, node := &vol.attachments[i], playNodes[i]
 			switch {
 			case a.asOf(at).wanted:
-				wanted[id] = append(wanted[id], playNodes[i])
-			case vol.newest().Granted(playNodes[i]):
-				n++
+				wanted[id] = append(wanted[id], node)
+			case o.view.listed[id].Granted(node):
 				left = append(left, a)
 			}
 		}
 	}
-	if n <= max(o.limit, 0) {
+	if len(left) <= max(o.limit, 0) {
 		for _, a := range left {
 			a.seen = true
 		}
@@ -269,13 +270,13 @@ func (o *simOrchestrator) Stale(ctx context.Context, id VolumeID, node NodeID) (
 		return nil
 	}
 	uses := false
-	if err := o.answer(id, asks, func(vol *simVolume) error {
+	if err := o.answer(id, "stale "+string(node), asks, func(vol *simVolume) error {
 		lost, uses = o.lost[node], vol.attachment(node).inUse(time.Now())
 		return nil
 	}); err != nil {
 		return "", err
 	}
-	return lost, o.answer(id, nil, func(vol *simVolume) error {
+	return lost, o.answer(id, "wanted "+string(node), nil, func(vol *simVolume) error {
 		if a := vol.attachment(node); a.wanted || uses && lost != nodeGone {
 			return ErrPrecondition
 		}
@@ -287,11 +288,11 @@ func (o *simOrchestrator) Stale(ctx context.Context, id VolumeID, node NodeID) (
 }
 
 // answer takes its time to read something live, and to say so. What was read may be out of date by then.
-func (o *simOrchestrator) answer(id VolumeID, asks, read func(*simVolume) error) error {
+func (o *simOrchestrator) answer(id VolumeID, what string, asks, read func(*simVolume) error) error {
 	b := o.box
 	b.mu.Lock()
 	vol := b.vols[id]
-	r := b.draw(vol)
+	r := b.draw(vol, what)
 	if asks != nil && !o.view.gone() {
 		b.must(vol, asks(vol))
 	}
@@ -312,7 +313,7 @@ func (o *simOrchestrator) answer(id VolumeID, asks, read func(*simVolume) error)
 }
 
 func (o *simOrchestrator) Adopt(_ context.Context, id VolumeID) (ad Adoption, err error) {
-	err = o.answer(id, nil, func(vol *simVolume) error {
+	err = o.answer(id, "adopt", nil, func(vol *simVolume) error {
 		if time.Now().Before(vol.strange) {
 			return ErrPrecondition
 		}

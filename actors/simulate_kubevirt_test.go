@@ -122,13 +122,12 @@ func (c *simCluster) tellAll() {
 }
 
 func (o *simOrchestrator) Admit(_ context.Context, id VolumeID, holder, target NodeID, _ Policy) error {
-	err := o.answer(id, nil, func(vol *simVolume) error {
+	err := o.answer(id, "admit", nil, func(vol *simVolume) error {
 		j, now := vol.job(holder, target), time.Now()
 		if j != nil && !j.over(now) && !come(j.forgotten, now) || !o.kubevirt {
 			return nil
 		}
-		vol.draws++
-		r := o.box.draw(vol)
+		r := o.box.draw(vol, "migration")
 		if r.IntN(8) == 0 {
 			return ErrPrecondition // another VM's
 		}
@@ -153,7 +152,7 @@ func (o *simOrchestrator) Admit(_ context.Context, id VolumeID, holder, target N
 
 func (o *simOrchestrator) Migration(_ context.Context, id VolumeID, source, target NodeID) (m Migration, err error) {
 	found := false
-	err = o.answer(id, nil, func(vol *simVolume) error {
+	err = o.answer(id, "ask", nil, func(vol *simVolume) error {
 		if j := vol.job(source, target); j != nil {
 			m, found = j.at(time.Now())
 		}

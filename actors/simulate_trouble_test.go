@@ -31,9 +31,7 @@ func (s *simulation) befall() {
 		time.Sleep(pause + pause/3)
 		s.process().sup.Reconcile()
 	case 4:
-		s.box.mu.Lock()
-		s.box.away = time.Now().Add(pause * 5)
-		s.box.mu.Unlock()
+		s.box.Away(time.Now().Add(pause * 5))
 	case 5, 6:
 		s.box.mu.Lock()
 		s.cluster.lost[playNodes[r.IntN(len(playNodes))]] = []string{"", nodeGone, "node is not ready"}[(k-5)*(1+r.IntN(2))]
@@ -79,6 +77,7 @@ func (s *simulation) care() {
 	if p == nil || !s.cluster.asked {
 		return
 	}
+	defer s.byHand()()
 	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), byPerson{}, true), 10*time.Second)
 	defer cancel()
 	for _, id := range s.box.ids {
@@ -99,6 +98,23 @@ func (s *simulation) care() {
 		if row.Exists && row.Ledger.Cluster != testCluster {
 			s.takeOver(ctx, p, vol, row)
 		}
+	}
+}
+
+// byHand has nobody served until what it returns is called: a command of a person has the lease while it decides.
+func (s *simulation) byHand() (over func()) {
+	s.box.mu.Lock()
+	s.hand = true
+	for s.asks > 0 {
+		s.box.mu.Unlock()
+		time.Sleep(100*time.Millisecond + 1)
+		s.box.mu.Lock()
+	}
+	s.box.mu.Unlock()
+	return func() {
+		s.box.mu.Lock()
+		defer s.box.mu.Unlock()
+		s.hand = false
 	}
 }
 

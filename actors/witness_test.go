@@ -209,11 +209,13 @@ func (w *witness) leaving(un Unpublish) {
 	}
 }
 
-// connect has every node connect that is let in.
+// connect has every node connect that is let in. What a node does that was shed, and comes back when a migration of others
+// opens the export to any host, is not the driver's to answer for.
 func (w *witness) connect(d *disk) {
+	open := d.row.Ours && d.row.Ledger.Fencing == FencingHost && d.row.AllowHost == "" && len(d.row.Ledger.Grants) == 2
 	for i := range w.seats {
 		if s := &w.seats[i]; s.nqn != "" && d.letsIn(s) {
-			s.live = true
+			s.live = s.live || !open || d.row.Ledger.Granted(s.node)
 		}
 	}
 }
