@@ -89,7 +89,7 @@ func (s story) survives(t *testing.T, volumes []*kernel.Volume, event string, ha
 	witness, err := kernel.Listen(ctx, s.a)
 	must(t, err, happen(ctx))
 	for i, w := range writers {
-		must(t, w.Await(ctx, 20))
+		must(t, w.Await(ctx, w.Slots())) // what an earlier writer has left is overwritten
 		told, err := w.End(ctx)
 		must(t, err, w.Verify(ctx, s.a, told))
 		if len(told.Errors) > 0 {
