@@ -95,6 +95,7 @@ type Telemetry struct {
 	provider   *sdktrace.TracerProvider
 	tracer     trace.Tracer
 	stopExport context.CancelFunc // abandons what is being exported
+	exporters  []*guardedExporter
 }
 
 var _ actors.Announcer = (*Telemetry)(nil)
@@ -139,10 +140,15 @@ func (*Telemetry) Propagator() propagation.TextMapPropagator {
 	return propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 }
 
-// Flush sends the spans that have ended, and returns why they could not be sent.
+// Flush sends the spans that have ended, and returns why they, or the last before them, could not be sent.
 func (t *Telemetry) Flush(ctx context.Context) error {
 	if err := t.provider.ForceFlush(ctx); err != nil {
 		return fmt.Errorf("send the spans: %w", err)
+	}
+	for _, e := range t.exporters {
+		if failure := e.failure.Load(); failure != nil {
+			return fmt.Errorf("send the spans: %w", *failure)
+		}
 	}
 	return nil
 }

@@ -49,9 +49,9 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 	}
 	stopped, stop := context.WithCancel(context.WithoutCancel(ctx))
 	for _, exporter := range exporters {
-		options = append(options, sdktrace.WithBatcher(
-			&guardedExporter{next: exporter, stopped: stopped, spans: t.metrics.spans, logger: t.config.Logger},
-			sdktrace.WithMaxQueueSize(spanQueue), sdktrace.WithExportTimeout(exportTimeout)))
+		guarded := &guardedExporter{next: exporter, stopped: stopped, spans: t.metrics.spans, logger: t.config.Logger}
+		t.exporters = append(t.exporters, guarded)
+		options = append(options, sdktrace.WithBatcher(guarded, sdktrace.WithMaxQueueSize(spanQueue), sdktrace.WithExportTimeout(exportTimeout)))
 	}
 	t.provider = sdktrace.NewTracerProvider(options...)
 	t.stopExport = stop
@@ -118,7 +118,7 @@ type guardedExporter struct {
 	stopped context.Context // ended by Shutdown
 	spans   *prometheus.CounterVec
 	logger  *slog.Logger
-	failing atomic.Bool
+	failure atomic.Pointer[error] // of the last export; nil: it succeeded
 }
 
 // ExportSpans implements sdktrace.SpanExporter. It never fails: a failure has been told.
@@ -127,13 +127,13 @@ func (e *guardedExporter) ExportSpans(ctx context.Context, spans []sdktrace.Read
 	defer cancel()
 	if err := e.next.ExportSpans(ctx, spans); err != nil {
 		e.spans.WithLabelValues("failed").Add(float64(len(spans)))
-		if !e.failing.Swap(true) {
+		if e.failure.Swap(&err) == nil {
 			e.logger.Warn("traces cannot be exported", "error", err)
 		}
 		return nil
 	}
 	e.spans.WithLabelValues("exported").Add(float64(len(spans)))
-	if e.failing.Swap(false) {
+	if e.failure.Swap(nil) != nil {
 		e.logger.Info("traces are exported again")
 	}
 	return nil

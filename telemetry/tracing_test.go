@@ -229,6 +229,17 @@ func TestFailedExportsAreCountedAndToldOnce(t *testing.T) {
 	}
 }
 
+func TestFlushTellsThatSpansWereNotSent(t *testing.T) {
+	tel := start(t, Config{Exporters: []sdktrace.SpanExporter{failing{}}})
+	_, span := tel.Tracer("test").Start(t.Context(), "request")
+	span.End()
+	for range 2 { // also when nothing was left to be sent
+		if err := tel.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("Flush = %v, want what the exporter said", err)
+		}
+	}
+}
+
 type failing struct{}
 
 func (failing) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error {
