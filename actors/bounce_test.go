@@ -4,6 +4,7 @@
 package actors
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -23,12 +24,15 @@ func TestAnOwedBounceSurvivesACrash(t *testing.T) {
 	w = st.unpublish("node-a", "gone")
 	st.settle()
 	st.wantReply(w, nil)
-	for _, w := range st.sent[n:] {
-		if len(w.Rows) == 2 {
-			return
-		}
+	st.wantBounced(n)
+}
+
+// wantBounced fails unless the export was bounced since the first n writes.
+func (st *stage) wantBounced(n int) {
+	st.t.Helper()
+	if !slices.ContainsFunc(st.sent[n:], func(w Write) bool { return len(w.Rows) == 2 }) {
+		st.t.Fatal("answered success although the lost node's connection was never ended")
 	}
-	t.Fatal("answered success although the lost node's connection was never ended")
 }
 
 // A process that has just started writes the lost node off at once, and bounces the export when nothing that an earlier
@@ -47,12 +51,7 @@ func TestAFirstBounceThatIsOwedSurvivesACrash(t *testing.T) {
 	w := st.unpublish("node-a", "gone")
 	st.settle()
 	st.wantReply(w, nil)
-	for _, w := range st.sent[n:] {
-		if len(w.Rows) == 2 {
-			return
-		}
-	}
-	t.Fatal("answered success although the lost node's connection was never ended")
+	st.wantBounced(n)
 }
 
 func TestARefusedBounceFencesNobody(t *testing.T) {

@@ -204,9 +204,13 @@ func (st *stage) land(row Row) {
 // finish lets the box carry out and answer whatever is in flight, until nothing is.
 func (st *stage) finish() {
 	st.t.Helper()
-	for st.pending != nil {
+	for range 1000 {
+		if st.pending == nil {
+			return
+		}
 		st.answer()
 	}
+	st.t.Fatalf("what is in flight never ends, it is %#v", st.pending)
 }
 
 // answer lets the box carry out and answer the effect in flight.
