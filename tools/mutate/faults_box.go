@@ -14,8 +14,7 @@ var faultsOfBox = []fault{
 	// Reads.
 	{
 		"share a listing that began before the reader asked", "list.go",
-		"\t\tls.next = nil // who asks from now on gets the one after\n\t\tls.mu.Unlock()\n\t\tif l == nil {\n\t\t\tcontinue\n\t\t}\n\t\tif l.snap, l.err = b.list(last); l.err != nil {",
-		"\t\tls.mu.Unlock()\n\t\tif l == nil {\n\t\t\tcontinue\n\t\t}\n\t\tl.snap, l.err = b.list(last)\n\t\tls.mu.Lock()\n\t\tls.next = nil\n\t\tls.mu.Unlock()\n\t\tif l.err != nil {",
+		"\t\t\t\tbegin()\n\t\t\t\t// The session is there already", "\t\t\t\tdefer begin()\n\t\t\t\t// The session is there already",
 	},
 	{"take a row that is missing with its pool for removed", "list.go", "errors.Join(b.complete(snap), snap.late(id))", "snap.late(id)"},
 	{"take a row that is late after a restart for removed", "list.go", "errors.Join(b.complete(snap), snap.late(id))", "b.complete(snap)"},

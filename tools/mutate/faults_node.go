@@ -65,8 +65,8 @@ var faultsOfNVMe = []fault{
 	{"format while the connection is lost", "format.go", "case !live:", "case !live && now.Size < 0:"},
 	{"format although the connection was lost at the last look", "format.go", "\tif err := m.check(dev); err != nil { // the reads above were of a live controller", "\tif err := ctx.Err(); err != nil { // the reads above were of a live controller"},
 	{"format a device that has another size by now", "format.go", "case now.Size != dev.Size:", "case now.Size < 0:"},
-	{"format for a reader", "format.go", "if f.ReadOnly || dev.ReadOnly {\n\t\treturn fmt.Errorf(\"device %s is blank", "if f.ReadOnly && dev.ReadOnly {\n\t\treturn fmt.Errorf(\"device %s is blank"},
-	{"mount another filesystem than was asked for", "format.go", "\tcase f.Type:\n", "\tcase \"ext4\", \"xfs\":\n"},
+	{"format for a reader", "format.go", "if f.ReadOnly || dev.ReadOnly {\n\t\treturn errReadOnly(dev, blank)", "if f.ReadOnly && dev.ReadOnly {\n\t\treturn errReadOnly(dev, blank)"},
+	{"mount another filesystem than was asked for", "format.go", "\tcase found == f.Type:\n", "\tcase found == \"ext4\", found == \"xfs\":\n"},
 	{"repair what fsck wants a person for", "format.go", "case exit.ExitStatus()&fsckUncorrected != 0:", "case exit.ExitStatus() == fsckUncorrected+1:"},
 	{"believe the mount that was made", "format.go", "\tif !entry.Mounted || entry.Num != dev.Num {\n\t\treturn fmt.Errorf(\"mounted device", "\tif !entry.Mounted {\n\t\treturn fmt.Errorf(\"mounted device"},
 
@@ -78,7 +78,7 @@ var faultsOfNVMe = []fault{
 	{"overlook a VM that has the device open", "users.go", "{d.mounters, d.drivers, d.loops, d.openers}", "{d.mounters, d.drivers, d.loops}"},
 	{"overlook partitions", "users.go", "\t\tnums = append(nums, num)\n", "\t\t_ = num\n"},
 	{"overlook a mount that is out of sight", "users.go", "case errors.Is(err, syscall.EBUSY):", "case errors.Is(err, syscall.EBUSY):\n\t\treturn nil\n\tcase errors.Is(err, syscall.EALREADY):"},
-	{"say that it is disconnected before it is", "disconnect.go", "return d.waitGone(ctx, nqn, deletes)", "_ = deletes\n\treturn ctx.Err()"},
+	{"say that it is disconnected before it is", "disconnect.go", "return d.waitGone(ctx, nqn, d.deleteAll(sub))\n}\n\n// deleteAll", "_ = d.deleteAll(sub)\n\treturn ctx.Err()\n}\n\n// deleteAll"},
 	{"disconnect by a name that is another controller's by now", "connect.go", "if err != nil || !ok || nqn != c.nqn {", "if err != nil || !ok || nqn == \"\" {"},
 
 	{"take a device by its name", "connect.go", "if num != dev.Num {", "if num.Major != dev.Num.Major {"},
