@@ -96,13 +96,15 @@ func (rechecks) Outcome(actors.VolumeID, actors.Migration) {}
 // the cache watches, so that it goes as often as that takes.
 func (r rechecks) await(t *testing.T, synced func() bool, attachments storageclient.VolumeAttachmentInterface, attachment *storagev1.VolumeAttachment) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for there := true; ; {
 		select {
 		case <-r:
 			return
-		case <-t.Context().Done():
+		case <-ctx.Done():
 			t.Fatal("nobody was told of an attachment that has gone")
 		case <-again.C:
 		}
