@@ -53,7 +53,7 @@ var faultsOfActors = []fault{
 	{"tell an outcome and leave it pending", "migration.go", "\t\treturn after, out\n\t}\n\treturn after, append(", "\t\treturn after, append(out, mg.announcing(mg.orderOf(after)))\n\t}\n\treturn after, append("},
 	{"tell a pending outcome twice", "verdict.go", "\tl.Told, l.Left = mg.entry(r.kind), \"\"\n\tm.s.toTell", "\tm.s.toTell"},
 	{"tell a pending outcome and keep it in the ledger", "migration.go", "\t\tafter.Told, after.Left = mg.entry(r.kind), \"\"\n\t\tout = ", "\t\tout = "},
-	{"let an outcome be pending for good", "verdict.go", "if m.s.waits(mg) && m.now.Before(m.s.ruleBy) {", "if m.s.waits(mg) {"},
+	{"let an outcome be pending for longer than is promised", "verdict.go", "m.s.ruleBy = m.now.Add(verdictWait)", "m.s.ruleBy = m.now.Add(60 * verdictWait)"},
 	{"forget who left when an outcome is pending", "migration.go", "\tif !decided {\n\t\tafter.Left = mg.source.Node\n\t\tif after.Granted(mg.source.Node) {", "\tif !decided {\n\t\tafter.Left = mg.source.Node\n\t\tif after.Granted(mg.target.Node) {"},
 	{"never mind the timeout", "verdict.go", "if !ok || m.now.Before(at) {", "if !ok || m.now.Before(at) || m.s.known {"},
 
