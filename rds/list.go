@@ -78,7 +78,7 @@ func (b *Box) listLoop() {
 		}
 		snap, err := b.list(last, begin)
 		begin() // where it never did, all who wait learn why
-		if l.snap, l.err = snap, nil; err != nil {
+		if l.snap = snap; err != nil {
 			l.err = fmt.Errorf("list volumes on box %s: %w", b.cfg.Address, unavailable(err))
 		} else {
 			last = snap

@@ -145,8 +145,7 @@ func (p *sessionPool) ready(ctx context.Context, c class) error {
 		p.mu.Lock()
 		p.lanes[c].used = true
 		p.wake()
-		open := p.lanes[c].living() > 0 || c == urgent && p.lanes[ordinary].living() > 0
-		err, changed := p.away(c), p.changed
+		open, err, changed := p.open(c), p.away(c), p.changed
 		p.mu.Unlock()
 		switch {
 		case open:
@@ -231,10 +230,15 @@ func (p *sessionPool) serve(c class, l *lane) bool {
 // away returns why a class cannot have a session for now, or nil where there is one or may be one soon.
 // p.mu must be held.
 func (p *sessionPool) away(c class) error {
-	if l := p.lanes[c]; l.living() > 0 || l.err == nil || c == urgent && p.lanes[ordinary].living() > 0 {
+	if p.open(c) {
 		return nil
 	}
 	return p.lanes[c].err
+}
+
+// open reports whether there is a session that a class may have. p.mu must be held.
+func (p *sessionPool) open(c class) bool {
+	return p.lanes[c].living() > 0 || c == urgent && p.lanes[ordinary].living() > 0
 }
 
 // wake starts the lanes that want a session. p.mu must be held.
