@@ -108,10 +108,10 @@ func (d *Devices) Connections(ctx context.Context, id actors.VolumeID) ([]Connec
 	}
 	var conns []Connection
 	for nqn, sub := range found {
-		if len(sub.controllers) == 0 && len(sub.devices) == 0 {
-			continue // the kernel keeps an empty subsystem for a while
+		c, ok := connection(nqn, sub)
+		if !ok {
+			continue
 		}
-		c := connection(nqn, sub)
 		if c.Device.Path != "" {
 			c.Device.Path = filepath.Join(d.cfg.Dev, c.Device.Path)
 		}
@@ -121,8 +121,9 @@ func (d *Devices) Connections(ctx context.Context, id actors.VolumeID) ([]Connec
 	return conns, nil
 }
 
-// connection sums up a subsystem. Its device's path is the bare name.
-func connection(nqn string, sub subsystem) Connection {
+// connection sums up a subsystem. Its device's path is the bare name. It is false of an empty one, which the kernel keeps
+// for a while.
+func connection(nqn string, sub subsystem) (Connection, bool) {
 	c := Connection{NQN: nqn, State: sub.state(), Ambiguous: len(sub.devices) > 1}
 	if len(sub.controllers) > 0 {
 		c.Host = sub.controllers[0].host
@@ -130,7 +131,7 @@ func connection(nqn string, sub subsystem) Connection {
 	if len(sub.devices) > 0 {
 		c.Device = sub.devices[0]
 	}
-	return c
+	return c, len(sub.controllers) > 0 || len(sub.devices) > 0
 }
 
 // Live returns how many live controllers this node has under a host NQN, of all volumes. It reads

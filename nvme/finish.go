@@ -35,11 +35,7 @@ func (m *Mounts) finish(ctx context.Context, dev Device, f Filesystem, found str
 		return err
 	}
 	m.cfg.Logger.WarnContext(ctx, "formatting a device again whose formatting did not end", "device", dev.Path, "number", dev.Num, "filesystem", f.Type, "found", found)
-	args := []string{"-f", dev.Path}
-	if f.Type == "ext4" {
-		args = []string{"-F", "-m0", dev.Path}
-	}
-	return m.makeFilesystem(dev, f, args)
+	return m.makeFilesystem(dev, f, true)
 }
 
 // claim reports whether nobody else has a device for himself. An mkfs may be at work still, without the process that

@@ -222,20 +222,23 @@ func (m *Mounts) format(ctx context.Context, dev Device, f Filesystem) error {
 		return err
 	}
 	m.cfg.Logger.InfoContext(ctx, "formatting a blank device", "device", dev.Path, "number", dev.Num, "filesystem", f.Type)
-	// mkfs.ext4 asks on a whole device unless forced.
-	args := []string{dev.Path}
-	if f.Type == "ext4" {
-		args = []string{"-F", "-m0", dev.Path}
-	}
-	return m.makeFilesystem(dev, f, args)
+	return m.makeFilesystem(dev, f, false)
 }
 
 func errReadOnly(dev Device, found string) error {
 	return fmt.Errorf("device %s holds %s and cannot be formatted read-only, attach it for writing first: %w", dev.Path, found, actors.ErrPrecondition)
 }
 
-// makeFilesystem runs mkfs. It is not interrupted: half a filesystem is neither blank nor whole.
-func (m *Mounts) makeFilesystem(dev Device, f Filesystem, args []string) error {
+// makeFilesystem runs mkfs, again where an earlier one did not end. It is not interrupted: half a filesystem is neither
+// blank nor whole.
+func (m *Mounts) makeFilesystem(dev Device, f Filesystem, again bool) error {
+	args := []string{dev.Path}
+	switch {
+	case f.Type == "ext4": // it asks on a whole device unless forced
+		args = []string{"-F", "-m0", dev.Path}
+	case again: // mkfs.xfs refuses a used device unless forced
+		args = []string{"-f", dev.Path}
+	}
 	if f.Begin != nil {
 		if err := f.Begin(); err != nil {
 			return fmt.Errorf("note that device %s is being formatted: %w", dev.Path, err)

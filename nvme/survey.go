@@ -57,13 +57,10 @@ func (m *Mounts) survey(volumes map[actors.VolumeID][]string) (map[actors.Volume
 		sights[id] = m.sight(paths, mounts)
 	}
 	for nqn, sub := range found {
-		if len(sub.controllers) == 0 && len(sub.devices) == 0 {
-			continue // the kernel keeps an empty subsystem for a while
-		}
 		id := volumeOf(nqn)
 		s := sights[id]
-		if s.Err == nil {
-			s.Connections = append(s.Connections, connection(nqn, sub))
+		if c, ok := connection(nqn, sub); ok && s.Err == nil {
+			s.Connections = append(s.Connections, c)
 			sights[id] = s
 		}
 	}
