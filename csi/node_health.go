@@ -49,10 +49,7 @@ func (n *Node) health(ctx context.Context, id actors.VolumeID, paths []string) (
 		_, f := n.examine(ctx, rec)
 		return n.watch.dated(id, f), nil
 	}
-	sights, err := n.survey(ctx, map[actors.VolumeID][]string{id: paths})
-	switch s := sights[id]; {
-	case err != nil:
-		return finding{}, fmt.Errorf("look at %s: %w", id, err)
+	switch s := n.survey(ctx, map[actors.VolumeID][]string{id: paths})[id]; {
 	case s.Err != nil:
 		return finding{}, fmt.Errorf("look at %s: %w", id, s.Err)
 	case len(s.Connections) == 0:

@@ -104,16 +104,12 @@ func (n *Node) look(ctx context.Context) {
 	for id, rec := range recs {
 		wanted[id] = rec.paths()
 	}
-	sights, err := n.survey(ctx, wanted)
+	sights := n.survey(ctx, wanted)
 	if ctx.Err() != nil {
 		return
 	}
 	for id, rec := range recs {
-		s := sights[id]
-		if err != nil {
-			s = nvme.Sight{Err: err}
-		}
-		f := judge(rec, s, n.boot)
+		f := judge(rec, sights[id], n.boot)
 		if f.condition != Healthy && f.condition != Unknown && f.condition != n.watch.condition(id) {
 			var ok bool
 			if f, ok = n.confirm(ctx, id); !ok {
@@ -144,20 +140,24 @@ func (n *Node) recorded() (map[actors.VolumeID]*record, map[actors.VolumeID]find
 	return recs, findings, nil
 }
 
-// survey looks at volumes within the time that a look may take.
-func (n *Node) survey(ctx context.Context, wanted map[actors.VolumeID][]string) (map[actors.VolumeID]nvme.Sight, error) {
+// survey looks at volumes within the time that a look may take. Where nothing was seen, each sight says why.
+func (n *Node) survey(ctx context.Context, wanted map[actors.VolumeID][]string) map[actors.VolumeID]nvme.Sight {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, errors.New("the kernel does not answer"))
 	defer cancel()
-	return n.surveyor.Survey(ctx, wanted)
+	sights, err := n.surveyor.Survey(ctx, wanted)
+	if err == nil {
+		return sights
+	}
+	sights = make(map[actors.VolumeID]nvme.Sight, len(wanted))
+	for id := range wanted {
+		sights[id] = nvme.Sight{Err: err}
+	}
+	return sights
 }
 
 // examine looks at one volume.
 func (n *Node) examine(ctx context.Context, rec *record) (nvme.Sight, finding) {
-	sights, err := n.survey(ctx, map[actors.VolumeID][]string{rec.Volume: rec.paths()})
-	s := sights[rec.Volume]
-	if err != nil {
-		s = nvme.Sight{Err: err}
-	}
+	s := n.survey(ctx, map[actors.VolumeID][]string{rec.Volume: rec.paths()})[rec.Volume]
 	return s, judge(rec, s, n.boot)
 }
 
