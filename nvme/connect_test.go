@@ -246,6 +246,23 @@ func TestTwoNamespaces(t *testing.T) {
 	wantKind(t, err, actors.ErrPrecondition)
 }
 
+// TestPathsAreNoDevices: with multipath the kernel shows a device for each path beside the one for all of them. Its name
+// suffices to leave it out, and so does that it is hidden.
+func TestPathsAreNoDevices(t *testing.T) {
+	for name, hidden := range map[string]string{"nvme0c0n1": "0\n", "nvme0n2": "1\n"} {
+		m := newMachine(t)
+		m.controller("nvme0", nqn, host.NQN, "live")
+		m.namespace("nvme0", "nvme0n1", nqn, num1, 4*mib)
+		m.namespace("nvme0", name, nqn, nvme.DevNum{Major: 259, Minor: 2}, 4*mib)
+		m.write("sys/class/nvme/nvme0/"+name+"/hidden", hidden)
+		dev, err := m.devices().Connect(soon(t), target())
+		wantKind(t, err, nil)
+		if dev.Num != num1 {
+			t.Errorf("with %s there, connected device %s and not %s", name, dev.Num, num1)
+		}
+	}
+}
+
 // TestWrongNode: /dev is not the host's, and the name is another device there.
 func TestWrongNode(t *testing.T) {
 	m := newMachine(t)

@@ -60,7 +60,7 @@ type machine struct {
 	disks     map[nvme.DevNum]*disk
 	claimErr  error
 	statErr   map[string]error // of paths
-	misnumber bool             // mknod makes another device
+	misnumber bool             // mknod and mount take another device
 	asked     []string         // options that were written to the fabrics device
 	fabrics   func(options string) error
 	dialErr   error
@@ -365,6 +365,9 @@ func (m *mounter) Mount(source, target, fstype string, options []string) error {
 				}
 			}
 		}
+	}
+	if m.misnumber {
+		num.Minor++
 	}
 	access := "rw"
 	for _, o := range options {

@@ -194,6 +194,18 @@ func TestMountsWhatIsThere(t *testing.T) {
 	}
 }
 
+// TestMountOfAnotherDevice: by the time that mount opens it a device's name may be another volume's.
+func TestMountOfAnotherDevice(t *testing.T) {
+	f := newFormatTest(t)
+	f.superblock("ext4")
+	f.blkid("ext4")
+	f.misnumber = true
+	wantKind(t, f.mount(t.Context(), ext4), actors.ErrUnavailable)
+	if entry, err := f.mounts().Inspect(t.Context(), f.dir); err != nil || entry.Mounted {
+		t.Errorf("another volume's device is mounted: %+v, %v", entry, err)
+	}
+}
+
 func TestFsck(t *testing.T) {
 	for status, want := range map[int]error{
 		1: nil, 2: nil, 3: nil, 4: actors.ErrPrecondition, 5: actors.ErrPrecondition, 8: actors.ErrUnavailable, 12: actors.ErrUnavailable, 127: actors.ErrUnavailable,

@@ -70,7 +70,7 @@ var faultsOfNVMe = []fault{
 	{"repair what fsck wants a person for", "format.go", "case exit.ExitStatus()&fsckUncorrected != 0:", "case exit.ExitStatus() == fsckUncorrected+1:"},
 	{"believe the mount that was made", "format.go", "\tif !entry.Mounted || entry.Num != dev.Num {\n\t\treturn fmt.Errorf(\"mounted device", "\tif !entry.Mounted {\n\t\treturn fmt.Errorf(\"mounted device"},
 
-	{"disconnect a device that is held", "disconnect.go", "case errors.As(err, &users):", "case errors.As(err, &users) && len(users) > 1:\n\t\t\tcontinue\n\t\tcase errors.As(err, &users) && users[0] == \"\":"},
+	{"disconnect a device that is held", "disconnect.go", "case errors.As(err, &users):", "case errors.As(err, &users):\n\t\t\tcontinue\n\t\tcase users != nil:"},
 	{"disconnect a device whose users cannot be told", "disconnect.go", "\t\tdefault:\n\t\t\treturn fmt.Errorf(\"whether", "\t\tdefault:\n\t\t\tif ctx.Err() == nil {\n\t\t\t\tcontinue\n\t\t\t}\n\t\t\treturn fmt.Errorf(\"whether"},
 	{"look for mounts in one name space", "users.go", `[]string{"self", "1"}`, `[]string{"self"}`},
 	{"overlook device mapper", "users.go", `num.String(), "holders")`, `num.String(), "slaves")`},
