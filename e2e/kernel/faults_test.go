@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,6 @@ import (
 	"github.com/rds-csi/rds-csi/csi"
 	"github.com/rds-csi/rds-csi/e2e/await"
 	"github.com/rds-csi/rds-csi/e2e/guest"
-	"github.com/rds-csi/rds-csi/e2e/guest/api"
 	"github.com/rds-csi/rds-csi/e2e/kernel"
 )
 
@@ -148,28 +148,11 @@ func (s story) dropAll(ctx context.Context) error {
 	return nil
 }
 
-// states are those of a node's controllers.
-func (s story) states(ctx context.Context, n *guest.Node) ([]string, error) {
-	var names api.Names
-	if err := n.Call(ctx, api.List, api.Path{Path: "/sys/class/nvme"}, &names); err != nil {
-		return nil, err
-	}
-	var states []string
-	for _, name := range names.Names {
-		var state api.Content
-		if err := n.Call(ctx, api.Read, api.Path{Path: "/sys/class/nvme/" + name + "/state"}, &state); err != nil {
-			return nil, err
-		}
-		states = append(states, strings.TrimSpace(string(state.Data)))
-	}
-	return states, nil
-}
-
 // stateIs waits until all of a node's controllers are in a state.
 func (s story) stateIs(ctx context.Context, n *guest.Node, want string) error {
 	return await.Nil(ctx, func(ctx context.Context) error {
-		states, err := s.states(ctx, n)
-		if err == nil && (len(states) == 0 || slices.ContainsFunc(states, func(state string) bool { return state != want })) {
+		states, err := kernel.Controllers(ctx, n, "state")
+		if err == nil && (len(states) == 0 || slices.ContainsFunc(slices.Collect(maps.Values(states)), func(state string) bool { return state != want })) {
 			err = fmt.Errorf("the controllers are %v and not %s", states, want)
 		}
 		return err

@@ -172,35 +172,26 @@ func (s story) flood(ctx context.Context, n *guest.Node, runs []*fenced) error {
 	})
 }
 
-// pathsOf returns the controllers that a node has of volumes, as paths in sysfs.
-func (s story) pathsOf(ctx context.Context, n *guest.Node, runs ...*fenced) (paths []string, err error) {
-	var names api.Names
-	if err := n.Call(ctx, api.List, api.Path{Path: "/sys/class/nvme"}, &names); err != nil {
-		return nil, err
-	}
-	for _, name := range names.Names {
-		path := "/sys/class/nvme/" + name
-		var nqn api.Content
-		if err := n.Call(ctx, api.Read, api.Path{Path: path + "/subsysnqn"}, &nqn); ctx.Err() != nil {
-			return nil, err
-		} else if err != nil {
-			continue // it has just gone
-		}
-		if slices.ContainsFunc(runs, func(r *fenced) bool { return strings.Contains(string(nqn.Data), string(r.v.ID)) }) {
-			paths = append(paths, path)
+// controllersOf returns the names of a node's controllers of volumes.
+func (s story) controllersOf(ctx context.Context, n *guest.Node, runs ...*fenced) ([]string, error) {
+	nqns, err := kernel.Controllers(ctx, n, "subsysnqn")
+	var names []string
+	for name, nqn := range nqns {
+		if slices.ContainsFunc(runs, func(r *fenced) bool { return strings.Contains(nqn, string(r.v.ID)) }) {
+			names = append(names, name)
 		}
 	}
-	return paths, nil
+	return names, err
 }
 
 // cutOff does what a person does who does not wait for the driver: I/O waits for as long as the kernel tries to
-// reconnect.
+// reconnect. The node plugin may be about to do the same.
 func (s story) cutOff(ctx context.Context, n *guest.Node, runs ...*fenced) error {
-	paths, err := s.pathsOf(ctx, n, runs...)
-	for _, path := range paths {
-		err = errors.Join(err, n.Call(ctx, api.Write, api.Content{Path: path + "/delete_controller", Data: []byte("1")}, nil))
+	names, err := s.controllersOf(ctx, n, runs...)
+	if err != nil {
+		return err
 	}
-	return err
+	return kernel.DeleteControllers(ctx, n, names...)
 }
 
 // sumFences tells of all runs of a kind.

@@ -262,9 +262,9 @@ func comeBack(ctx context.Context, r *fenced) error {
 		}
 	}
 	if err := await.Nil(ctx, func(ctx context.Context) error {
-		paths, err := r.pathsOf(ctx, r.lost, r)
-		if err == nil && len(paths) > 0 {
-			err = fmt.Errorf("%s has still %v", r.lost.Name(), paths)
+		names, err := r.controllersOf(ctx, r.lost, r)
+		if err == nil && len(names) > 0 {
+			err = fmt.Errorf("%s has still %v", r.lost.Name(), names)
 		}
 		return err
 	}); err != nil {

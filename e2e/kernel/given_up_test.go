@@ -124,9 +124,9 @@ func (s story) timeRunsOut(t *testing.T) {
 // connections waits until the first node has so many.
 func (s story) connections(ctx context.Context, want int) error {
 	return await.Nil(ctx, func(ctx context.Context) error {
-		names, err := kernel.Controllers(ctx, s.a)
-		if err == nil && len(names) != want {
-			err = fmt.Errorf("%s has the controllers %v, and not %d", s.a.Name(), names, want)
+		nqns, err := kernel.Controllers(ctx, s.a, "subsysnqn")
+		if err == nil && len(nqns) != want {
+			err = fmt.Errorf("%s has the controllers %v, and not %d", s.a.Name(), nqns, want)
 		}
 		return err
 	})

@@ -43,16 +43,17 @@ func (s story) volume(t *testing.T, spec kernel.Spec) *kernel.Volume {
 // gone fails unless the node has nothing of any volume left.
 func (s story) gone(t *testing.T, n *guest.Node, v *kernel.Volume) {
 	t.Helper()
-	var names api.Names
-	must(t, n.Call(t.Context(), api.List, api.Path{Path: "/sys/class/nvme"}, &names))
-	if len(names.Names) > 0 {
-		t.Errorf("%s still has %v", n.Name(), names.Names)
+	nqns, err := kernel.Controllers(t.Context(), n, "subsysnqn")
+	must(t, err)
+	if len(nqns) > 0 {
+		t.Errorf("%s still has %v", n.Name(), nqns)
 	}
 	var mounts api.Content
 	must(t, n.Call(t.Context(), api.Read, api.Path{Path: "/proc/mounts"}, &mounts))
 	if strings.Contains(string(mounts.Data), string(v.ID)) {
 		t.Errorf("%s still has mounted:\n%s", n.Name(), mounts.Data)
 	}
+	var names api.Names
 	must(t, n.Call(t.Context(), api.List, api.Path{Path: "/var/lib/rds-csi"}, &names))
 	if len(names.Names) > 0 {
 		t.Errorf("%s still remembers %v", n.Name(), names.Names)

@@ -7,10 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"maps"
 	"testing"
 
-	"github.com/rds-csi/rds-csi/e2e/guest/api"
 	"github.com/rds-csi/rds-csi/e2e/kernel"
 	"github.com/rds-csi/rds-csi/rds/sim/control"
 )
@@ -52,7 +51,7 @@ func resize(t *testing.T, s story) {
 
 // quietly makes volumes larger without an event, and fails unless their connections are reset, or are not.
 func (s story) quietly(ctx context.Context, volumes []*kernel.Volume, reset bool) error {
-	was, err := s.identities(ctx)
+	was, err := kernel.Controllers(ctx, s.a, "cntlid") // another one after each reset
 	if err != nil {
 		return err
 	}
@@ -68,27 +67,9 @@ func (s story) quietly(ctx context.Context, volumes []*kernel.Volume, reset bool
 	for range volumes {
 		errs = append(errs, <-expanded)
 	}
-	is, err := s.identities(ctx)
-	if (was != is) != reset {
-		err = errors.Join(err, fmt.Errorf("the controllers were %s and are %s", was, is))
+	is, err := kernel.Controllers(ctx, s.a, "cntlid")
+	if maps.Equal(was, is) == reset {
+		err = errors.Join(err, fmt.Errorf("the controllers were %v and are %v", was, is))
 	}
 	return errors.Join(append(errs, err)...)
-}
-
-// identities tells which controllers the first node has: their names and their identifiers, which are new after each
-// reset.
-func (s story) identities(ctx context.Context) (string, error) {
-	var names api.Names
-	if err := s.a.Call(ctx, api.List, api.Path{Path: "/sys/class/nvme"}, &names); err != nil {
-		return "", err
-	}
-	var told []string
-	for _, name := range names.Names {
-		var id api.Content
-		if err := s.a.Call(ctx, api.Read, api.Path{Path: "/sys/class/nvme/" + name + "/cntlid"}, &id); err != nil {
-			return "", err
-		}
-		told = append(told, name+"="+strings.TrimSpace(string(id.Data)))
-	}
-	return strings.Join(told, " "), nil
 }

@@ -6,7 +6,6 @@ package kernel
 import (
 	"context"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,12 +21,12 @@ type Witness struct {
 	node        *guest.Node
 	kernel      map[string]bool   // lines of before
 	plugin      int               // bytes of before
-	controllers map[string]string // their names, by NQN
+	controllers map[string]string // their NQNs, by name
 }
 
 // Listen returns a witness on a node from now on.
 func Listen(ctx context.Context, n *guest.Node) (*Witness, error) {
-	w := &Witness{node: n, kernel: map[string]bool{}, controllers: map[string]string{}}
+	w := &Witness{node: n, kernel: map[string]bool{}}
 	lines, err := kernelLog(ctx, n)
 	if err != nil {
 		return nil, err
@@ -40,18 +39,8 @@ func Listen(ctx context.Context, n *guest.Node) (*Witness, error) {
 		return nil, err
 	}
 	w.plugin = len(log)
-	names, err := Controllers(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		nqn, err := read(ctx, n, path.Join(controllers, name, "subsysnqn"))
-		if err != nil {
-			return nil, err
-		}
-		w.controllers[strings.TrimSpace(nqn)] = name
-	}
-	return w, nil
+	w.controllers, err = Controllers(ctx, n, "subsysnqn")
+	return w, err
 }
 
 // Kernel tells in words what the kernel has done since with the connection to a volume.
@@ -69,7 +58,7 @@ func (w *Witness) Failed(ctx context.Context, v *Volume) (int, error) {
 // heard returns what the kernel has said since of its controller of a volume.
 func (w *Witness) heard(ctx context.Context, v *Volume) ([]string, error) {
 	name := ""
-	for nqn, c := range w.controllers {
+	for c, nqn := range w.controllers {
 		if strings.Contains(nqn, string(v.ID)) {
 			name = c
 		}
@@ -100,15 +89,6 @@ func (w *Witness) Events(ctx context.Context, v *Volume) ([]string, error) {
 		return nil, err
 	}
 	return said(log[min(w.plugin, len(log)):], reported, v), nil
-}
-
-// controllers is where the kernel shows its NVMe controllers.
-const controllers = "/sys/class/nvme"
-
-// Controllers returns the names of a node's NVMe controllers.
-func Controllers(ctx context.Context, n *guest.Node) ([]string, error) {
-	var names api.Names
-	return names.Names, n.Call(ctx, api.List, api.Path{Path: controllers}, &names)
 }
 
 func read(ctx context.Context, n *guest.Node, path string) (string, error) {
