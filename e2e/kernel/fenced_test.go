@@ -86,7 +86,7 @@ func (r *fenced) join(ctx context.Context, round int, lost, next *guest.Node) er
 }
 
 // targetPause is the time between two writes of a migration's target.
-const targetPause = 5 * time.Millisecond
+const targetPause = 100 * time.Millisecond
 
 // begin lets the node that will be lost write to all of its places. With a flood all the time it would get nowhere.
 func begin(ctx context.Context, r *fenced) error {

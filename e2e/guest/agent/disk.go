@@ -39,7 +39,7 @@ type writing struct {
 }
 
 // retryPause is the time between a write that failed and its repetition.
-const retryPause = 100 * time.Millisecond
+const retryPause = 500 * time.Millisecond
 
 // begin starts a writer.
 func (ws *writers) begin(_ context.Context, w api.Writes) (nothing, error) {
