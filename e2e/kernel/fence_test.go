@@ -45,10 +45,10 @@ var flood = []struct {
 	way          api.Way
 	slots, parts int
 }{
-	{api.Direct, 8, 1},   // the data come with the command
-	{api.Direct, 8, 16},  // the box asks for them
+	{api.Direct, 4, 1},   // the data come with the command
+	{api.Direct, 2, 16},  // the box asks for them
 	{api.Durable, 2, 4},  // and then the box is to flush them
-	{api.Buffered, 8, 4}, // the kernel has them, and writes them back
+	{api.Buffered, 4, 4}, // the kernel has them, and writes them back
 }
 
 // floodRoom is how much room there is for a ring, in bytes.
