@@ -244,6 +244,13 @@ func endFenced(ctx context.Context, r *fenced) error {
 	return errors.Join(append(errs, r.target.Verify(ctx, r.next, told))...)
 }
 
+// tellsOfSendingAway reports whether a node plugin's log says that it has given the volume up.
+func (r *fenced) tellsOfSendingAway(log string) bool {
+	return slices.ContainsFunc(strings.Split(log, "\n"), func(line string) bool {
+		return strings.Contains(line, "gave up a volume that is not this node's any more") && strings.Contains(line, string(r.v.ID))
+	})
+}
+
 // old reports whether a node's kernel goes on reconnecting when it is told not to.
 func old(n *guest.Node) bool { return strings.HasPrefix(n.Kernel(), "6.1.") }
 
@@ -270,15 +277,15 @@ func comeBack(ctx context.Context, r *fenced) error {
 	}); err != nil {
 		return err
 	}
-	log, err := r.lost.Log(ctx)
-	if err != nil {
+	sentAway := old(r.lost) && !byHand
+	if err := await.Nil(ctx, func(ctx context.Context) error { // it tells of it when the kernel has done it
+		log, err := r.lost.Log(ctx)
+		if err == nil && sentAway != r.tellsOfSendingAway(log) {
+			err = fmt.Errorf("%s tells of having given up %s: %t", r.lost.Name(), r.v.ID, !sentAway)
+		}
 		return err
-	}
-	sentAway := slices.ContainsFunc(strings.Split(log, "\n"), func(line string) bool {
-		return strings.Contains(line, "gave up a volume that is not this node's any more") && strings.Contains(line, string(r.v.ID))
-	})
-	if sentAway != (old(r.lost) && !byHand) {
-		return fmt.Errorf("%s gave up %s: %t", r.lost.Name(), r.v.ID, sentAway)
+	}); err != nil {
+		return err
 	}
 	r.kernel, r.driver = "gave up when it was refused", "lost"
 	if sentAway {
