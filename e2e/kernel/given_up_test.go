@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rds-csi/rds-csi/e2e/await"
@@ -31,15 +32,29 @@ type user struct {
 	grant  map[string]string
 }
 
-// user lets a pod on the first node write to a new volume.
-func (s story) user(t *testing.T, spec kernel.Spec) *user {
+// users lets pods on the first node write to new volumes, one to each.
+func (s story) users(t *testing.T, specs ...kernel.Spec) []*user {
 	t.Helper()
-	ctx := t.Context()
-	u := &user{Volume: s.volume(t, spec)}
-	var err error
-	u.grant, err = u.Grant(ctx, s.a)
-	must(t, err, u.Mount(ctx, s.a, u.grant), s.writes(ctx, u))
-	return u
+	users, errs := make([]*user, len(specs)), make([]error, len(specs))
+	var beginning sync.WaitGroup
+	for i, spec := range specs {
+		beginning.Go(func() { users[i], errs[i] = s.user(t.Context(), spec) })
+	}
+	beginning.Wait()
+	must(t, errs...)
+	return users
+}
+
+func (s story) user(ctx context.Context, spec kernel.Spec) (*user, error) {
+	v, err := s.NewVolume(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	u := &user{Volume: v}
+	if u.grant, err = u.Grant(ctx, s.a); err != nil {
+		return nil, err
+	}
+	return u, errors.Join(u.Mount(ctx, s.a, u.grant), s.writes(ctx, u))
 }
 
 // writes lets a pod on the first node write, until what it wrote is where nothing but its data changes.
@@ -56,11 +71,12 @@ func (s story) writes(ctx context.Context, u *user) (err error) {
 func (s story) diskLate(t *testing.T) {
 	ctx := t.Context()
 	port := map[string]string{"nvmePort": "4420"}
-	neighbour := s.user(t, kernel.Spec{Size: 64 * mib, Parameters: port})
-	late := []*user{
-		s.user(t, kernel.Spec{Size: 64 * mib, Parameters: port}),
-		s.user(t, kernel.Spec{FS: "ext4", Size: 64 * mib, Parameters: port}),
-	}
+	users := s.users(t,
+		kernel.Spec{Size: 64 * mib, Parameters: port},
+		kernel.Spec{Size: 64 * mib, Parameters: port},
+		kernel.Spec{FS: "ext4", Size: 64 * mib, Parameters: port},
+	)
+	neighbour, late := users[0], users[1:]
 	var slots []string
 	for _, u := range late {
 		disk, _, err := s.Box.Disk(ctx, u.ID)
@@ -84,7 +100,7 @@ func (s story) diskLate(t *testing.T) {
 	if len(told.Errors) > 0 {
 		t.Errorf("the neighbour got %v", told.Errors)
 	}
-	for _, u := range append(late, neighbour) {
+	for _, u := range users {
 		must(t, u.Detach(ctx, s.a), u.Delete(ctx))
 	}
 	s.gone(t, s.a, neighbour.Volume)
@@ -106,11 +122,11 @@ func (s story) keptTrying(ctx context.Context, witness *kernel.Witness, users []
 func (s story) timeRunsOut(t *testing.T) {
 	ctx := t.Context()
 	limit := map[string]string{"ctrlLossTmo": "4"}
-	users := []*user{
-		s.user(t, kernel.Spec{Size: 64 * mib, Parameters: limit}),
-		s.user(t, kernel.Spec{FS: "ext4", Size: 64 * mib, Parameters: limit}),
-		s.user(t, kernel.Spec{FS: "xfs", Size: 320 * mib, Parameters: limit}),
-	}
+	users := s.users(t,
+		kernel.Spec{Size: 64 * mib, Parameters: limit},
+		kernel.Spec{FS: "ext4", Size: 64 * mib, Parameters: limit},
+		kernel.Spec{FS: "xfs", Size: 320 * mib, Parameters: limit},
+	)
 	s.loses(t, "the box is off for longer than ctrlLossTmo: 4", users, true, func(*kernel.Witness) error {
 		return errors.Join(s.Box.Stop(), s.connections(ctx, 0), s.Box.Start(ctx))
 	}, func(users []*user) error { return s.repaired(ctx, users) })

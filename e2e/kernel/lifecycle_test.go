@@ -43,10 +43,24 @@ func (s story) volume(t *testing.T, spec kernel.Spec) *kernel.Volume {
 // gone fails unless the node has nothing of any volume left.
 func (s story) gone(t *testing.T, n *guest.Node, v *kernel.Volume) {
 	t.Helper()
+	s.without(t, n, v, "")
+}
+
+// left fails unless the node has nothing of one volume left.
+func (s story) left(t *testing.T, n *guest.Node, v *kernel.Volume) {
+	t.Helper()
+	s.without(t, n, v, string(v.ID))
+}
+
+// without fails unless the node has a volume nowhere, and knows of none whose ID has a part.
+func (s story) without(t *testing.T, n *guest.Node, v *kernel.Volume, part string) {
+	t.Helper()
 	nqns, err := kernel.Controllers(t.Context(), n, "subsysnqn")
 	must(t, err)
-	if len(nqns) > 0 {
-		t.Errorf("%s still has %v", n.Name(), nqns)
+	for name, nqn := range nqns {
+		if strings.Contains(nqn, part) {
+			t.Errorf("%s still has %s of %s", n.Name(), name, nqn)
+		}
 	}
 	var mounts api.Content
 	must(t, n.Call(t.Context(), api.Read, api.Path{Path: "/proc/mounts"}, &mounts))
@@ -55,8 +69,10 @@ func (s story) gone(t *testing.T, n *guest.Node, v *kernel.Volume) {
 	}
 	var names api.Names
 	must(t, n.Call(t.Context(), api.List, api.Path{Path: "/var/lib/rds-csi"}, &names))
-	if len(names.Names) > 0 {
-		t.Errorf("%s still remembers %v", n.Name(), names.Names)
+	for _, name := range names.Names {
+		if strings.Contains(name, part) {
+			t.Errorf("%s still remembers %s", n.Name(), name)
+		}
 	}
 	// A story may have put a file there.
 	if err := n.Call(t.Context(), api.List, api.Path{Path: v.Staging()}, &names); err == nil && len(names.Names) > 0 {
@@ -72,6 +88,7 @@ func lifecycle(t *testing.T, s story) {
 		"xfs":   {FS: "xfs", Size: 512 * mib},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx := t.Context()
 			v := s.volume(t, spec)
 			must(t, v.Attach(ctx, s.a))
@@ -83,13 +100,13 @@ func lifecycle(t *testing.T, s story) {
 			told, err := w.End(ctx)
 			must(t, err, w.Verify(ctx, s.a, told))
 			must(t, v.Detach(ctx, s.a))
-			s.gone(t, s.a, v)
+			s.left(t, s.a, v)
 
 			must(t, v.Attach(ctx, s.b))
 			shown(t, s.b, v)
 			must(t, w.Verify(ctx, s.b, told))
 			must(t, v.Detach(ctx, s.b))
-			s.gone(t, s.b, v)
+			s.left(t, s.b, v)
 			must(t, v.Delete(ctx))
 		})
 	}
@@ -151,6 +168,7 @@ func expand(t *testing.T, s story) {
 		"xfs":   {FS: "xfs", Size: 320 * mib},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx := t.Context()
 			v := s.volume(t, spec)
 			must(t, v.Attach(ctx, s.a))

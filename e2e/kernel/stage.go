@@ -93,7 +93,7 @@ func (st *Stage) startController(ctx context.Context, nodes []string) error {
 	st.controller = controlplane.NewComponent(st.cfg.Parts.Program("rds-csi"), dir, "rds-csi", "controller",
 		"--kubernetes=false", "--cluster-id="+cluster, "--nodes="+strings.Join(nodes, ","), "--endpoint="+endpoint,
 		"--rds-address="+st.Box.Address(), "--rds-ca-file="+filepath.Join(dir, "ca.pem"), "--rds-user="+box.Username,
-		"--rds-password-file="+filepath.Join(dir, "password"), "--http-address="+st.Box.Host()+":0", "--command-timeout=5s")
+		"--rds-password-file="+filepath.Join(dir, "password"), "--http-address="+st.Box.Host()+":0", "--command-timeout=3s")
 	if err := st.controller.Start(); err != nil {
 		return err
 	}
