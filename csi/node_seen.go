@@ -39,6 +39,8 @@ type seen struct {
 	failures  int       // attempts to mend it, one after another
 	next      time.Time // before then it is not mended
 	complaint time.Time // when a failed repair was last reported
+
+	hidden *seen // what was remembered when the volume could not be seen any more; nil: it can, or never was
 }
 
 // A report is what there is to tell of a volume.
@@ -55,9 +57,17 @@ type report struct {
 func (s seen) observe(id actors.VolumeID, f finding, now time.Time) (seen, []report) {
 	before := s.finding
 	r := report{volume: id, finding: f}
-	if before.condition != f.condition {
+	switch {
+	case before.condition == f.condition:
+	case s.hidden != nil && s.hidden.finding.condition == f.condition:
+		// As far as can be told it was so all the while.
+		r.changed, s = true, *s.hidden
+	default:
 		r.changed = before.condition != "" || f.condition != Healthy
 		next := seen{since: now}
+		if was := s; f.condition == Unknown && before.condition != "" {
+			next.hidden = &was
+		}
 		if ill(before.condition) && ill(f.condition) { // as when a repair connects and gets no further
 			next.free, next.failures, next.next, next.complaint = s.free, s.failures, s.next, s.complaint
 			if before.deadMount && f.deadMount {

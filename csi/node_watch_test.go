@@ -396,6 +396,34 @@ func TestBlindWatcher(t *testing.T) {
 	})
 }
 
+// A look at which the kernel did not answer interrupts nothing: what was told is not told again nor counted again, and
+// what is to be told is told when it is time.
+func TestBlinkingWatcher(t *testing.T) {
+	blink := func(nt *nodeTest) {
+		nt.Helper()
+		nt.breaks(map[string]error{"Survey": errBroken})
+		nt.wait(5 * time.Second)
+		nt.want(csi.Unknown, "")
+		nt.breaks(nil)
+	}
+	watched(t, blockCap(writer), func(nt *nodeTest) {
+		nt.kernel.SetState(nqnOf(volumeA), nvme.StateConnecting)
+		nt.wait(20 * time.Second)
+		blink(nt)
+		nt.wait(20 * time.Second)
+		nt.want(csi.Waiting, "ConnectionFailure")
+		nt.kernel.Vanish(nqnOf(volumeA))
+		nt.wait(5 * time.Second)
+		nt.want(csi.Lost, "ConnectionFailure")
+		blink(nt)
+		nt.wait(5 * time.Second)
+		nt.want(csi.Lost, "")
+		if nt.news.vanished != 1 {
+			nt.Errorf("%d connections vanished, and one did", nt.news.vanished)
+		}
+	})
+}
+
 // Closing the service ends a repair under way.
 func TestCloseEndsARepair(t *testing.T) {
 	watched(t, mountCap(writer), func(nt *nodeTest) {

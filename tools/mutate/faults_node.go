@@ -51,6 +51,12 @@ var faultsOfCSI = []fault{
 	{"connect as another node", "node_context.go", "host.NQN == \"\" || host == published {", "host.NQN != \"?\" {"},
 	{"let options of the kernel into an address", "node_context.go", "(err != nil || addr.Zone() != \"\") && !hostnameForm", "(err != nil || addr.Zone() == \"?\") && !hostnameForm"},
 	{"believe a damaged record", "node_record.go", "r.Version != recordVersion || r.Volume != id || !ok {", "r.Version != recordVersion || !ok {"},
+
+	// What is watched.
+	{"begin anew after a look that saw nothing", "node_seen.go", "case s.hidden != nil && s.hidden.finding.condition == f.condition:", "case s.hidden != nil && s.hidden.finding.condition == f.condition && f.condition == \"\":"},
+	{"tell at once that the kernel reconnects", "node_seen.go", "return s.finding.condition != Waiting || now.Sub(s.since) >= patience", "return s.finding.condition != Waiting || now.Sub(s.since) >= 0"},
+	{"ask at once whether a volume that waits is over", "node_seen.go", "\t\t\tleft = patience\n", "\t\t\tleft = settle\n"},
+	{"repair without a pause", "node_seen.go", "s.next = now.Add(min(", "s.next = now.Add(0 * min("},
 }
 
 // NVMe: which device is the volume, who uses it, and whether it is blank.
