@@ -102,7 +102,7 @@ func (c *ControlPlane) Kubeconfig(ctx context.Context, namespace, account, path 
 // awaitControllers waits for the controllers, which make each namespace's default service account, and
 // for the scheduler.
 func (c *ControlPlane) awaitControllers(ctx context.Context) error {
-	if err := await(ctx, c.controllers, func(ctx context.Context) error {
+	if err := c.controllers.Await(ctx, func(ctx context.Context) error {
 		_, err := c.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	}); err != nil {
@@ -110,7 +110,7 @@ func (c *ControlPlane) awaitControllers(ctx context.Context) error {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // it is asked for its health alone, on a loopback address
 	defer transport.CloseIdleConnections()
-	return await(ctx, c.scheduler, func(ctx context.Context) error {
+	return c.scheduler.Await(ctx, func(ctx context.Context) error {
 		return healthy(ctx, &http.Client{Transport: transport}, "https://"+c.address(schedulerPort)+"/readyz")
 	})
 }

@@ -4,13 +4,19 @@
 package controlplane
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/rds-csi/rds-csi/bench/process"
+	"github.com/rds-csi/rds-csi/e2e/await"
 )
+
+// askTimeout bounds one question to a program that may not be listening yet.
+const askTimeout = 5 * time.Second
 
 // A Component is a program that may be run several times, one after the other, with one log.
 type Component struct {
@@ -66,6 +72,24 @@ func (c *Component) Err() error {
 		return run.Err()
 	}
 	return nil
+}
+
+// Await asks until the answer is nil. It fails with the last answer when the program ends, or if it takes too long.
+func (c *Component) Await(ctx context.Context, ask func(context.Context) error) error {
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		select {
+		case <-c.Done():
+			stop(c.Err())
+		case <-running.Done():
+		}
+	}()
+	return await.Nil(running, func(ctx context.Context) error {
+		once, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		return ask(once)
+	})
 }
 
 // Stop asks the program to end and waits for it. That it fails on its way out is an error, as for a program

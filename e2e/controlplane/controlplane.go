@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -116,7 +115,7 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
 	if err := c.apiserver.Start(); err != nil {
 		return err
 	}
-	return await(ctx, c.apiserver, func(ctx context.Context) error {
+	return c.apiserver.Await(ctx, func(ctx context.Context) error {
 		return c.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})
 }
@@ -159,31 +158,4 @@ func (c *ControlPlane) Stop() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// await repeats a question until it is answered with nil, the program has ended, or ctx is done.
-func await(ctx context.Context, program *Component, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	var last error
-	for {
-		once, stop := context.WithTimeout(ctx, 5*time.Second)
-		err := ask(once)
-		stop()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
-			last = err // one that came of the end of ctx says nothing
-		}
-		select {
-		case <-tick.C:
-		case <-program.Done():
-			return program.Err()
-		case <-ctx.Done():
-			return fmt.Errorf("wait for it to be ready: %w; the last answer was: %w", ctx.Err(), last)
-		}
-	}
 }

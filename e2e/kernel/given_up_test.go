@@ -200,13 +200,15 @@ func (s story) told(t *testing.T, witness *kernel.Witness, users []*user, before
 		t.Logf("%s: %s", u.Spec.Kind(), health.Message)
 		must(t, s.hears(ctx, witness, u, "ConnectionFailure"))
 	}
-	after, err := s.a.Metrics(ctx)
-	must(t, err)
-	for _, name := range []string{`rds_csi_node_volumes{condition="lost"}`, "rds_csi_nvme_connections_lost_total"} {
-		if got := kernel.Sample(after, name) - kernel.Sample(before, name); got != float64(len(users)) {
-			t.Errorf("%s has grown by %v, and %d volumes are lost", name, got, len(users))
+	must(t, await.Nil(ctx, func(ctx context.Context) error { // a look at which the kernel does not answer in time counts none
+		after, err := s.a.Metrics(ctx)
+		for _, name := range []string{`rds_csi_node_volumes{condition="lost"}`, "rds_csi_nvme_connections_lost_total"} {
+			if got := kernel.Sample(after, name) - kernel.Sample(before, name); got != float64(len(users)) {
+				err = errors.Join(err, fmt.Errorf("%s has grown by %v, and %d volumes are lost", name, got, len(users)))
+			}
 		}
-	}
+		return err
+	}))
 }
 
 // hears waits until the driver tells people of a volume under a reason.

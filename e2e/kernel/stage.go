@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/rds-csi/rds-csi/e2e/await"
 	"github.com/rds-csi/rds-csi/e2e/box"
 	"github.com/rds-csi/rds-csi/e2e/controlplane"
 	"github.com/rds-csi/rds-csi/e2e/guest"
@@ -100,12 +99,12 @@ func (st *Stage) startController(ctx context.Context, nodes []string) error {
 	if st.conn, err = grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		return fmt.Errorf("connect to the controller: %w", err)
 	}
-	return await.Nil(ctx, func(ctx context.Context) error {
+	return st.controller.Await(ctx, func(ctx context.Context) error {
 		resp, err := csipb.NewIdentityClient(st.conn).Probe(ctx, &csipb.ProbeRequest{})
 		if err == nil && !resp.GetReady().GetValue() {
 			err = errors.New("the controller is not ready")
 		}
-		return errors.Join(err, st.controller.Err())
+		return err
 	})
 }
 
