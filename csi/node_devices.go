@@ -31,7 +31,7 @@ type Devices interface {
 	Disconnect(ctx context.Context, nqn string) error
 	// Relinquish gives up a connection that the kernel tries to remake, although its device may be in use,
 	// if the target says that the attachment is over, and returns why. Where the target does not say so
-	// nothing was done, and the text is empty.
+	// nothing was done, and the text is empty. nvme.ErrHostRefused: it may say so soon.
 	Relinquish(ctx context.Context, t nvme.Target) (why string, err error)
 }
 

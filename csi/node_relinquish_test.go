@@ -104,6 +104,27 @@ func TestNotRelinquished(t *testing.T) {
 	}
 }
 
+// Where the target refuses this host by name it is asked each ten seconds: that this lasts is what decides.
+func TestRefusedIsAskedSoon(t *testing.T) {
+	watched(t, blockCap(writer), func(nt *nodeTest) {
+		asked := 0
+		nt.mu.Lock()
+		nt.fault = func(op, _ string) error {
+			if op != "Relinquish" {
+				return nil
+			}
+			asked++
+			return nvme.ErrHostRefused
+		}
+		nt.mu.Unlock()
+		nt.kernel.SetState(nqnOf(volumeA), nvme.StateConnecting)
+		nt.wait(patience + 45*time.Second)
+		if asked != 5 {
+			t.Errorf("asked %d times in 45 s", asked)
+		}
+	})
+}
+
 // Of a volume without an epoch of its own nothing that the target says is about this attachment: it is not asked.
 func TestNotRelinquishedUnfenced(t *testing.T) {
 	for name, prepare := range map[string]func(nt *nodeTest){

@@ -4,10 +4,12 @@
 package csi
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/rds-csi/rds-csi/actors"
+	"github.com/rds-csi/rds-csi/nvme"
 )
 
 // The reasons under which a node reports trouble.
@@ -141,7 +143,8 @@ func (w *watch) due(now time.Time, settle time.Duration) []actors.VolumeID {
 	return ids
 }
 
-// attempted remembers the outcome of an attempt to mend a volume, and reports whether people are to be told of it.
+// attempted remembers the outcome of an attempt to mend a volume, and reports whether people are to be told of it. A host
+// that is refused is soon asked about again: how long that goes on is what matters.
 func (w *watch) attempted(id actors.VolumeID, err error, now time.Time) (complain bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -149,9 +152,12 @@ func (w *watch) attempted(id actors.VolumeID, err error, now time.Time) (complai
 	if !ok {
 		return false
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		s.failures, s.free = 0, time.Time{}
-	} else {
+	case errors.Is(err, errStands) && errors.Is(err, nvme.ErrHostRefused):
+		s.next = now.Add(firstRepairPause)
+	default:
 		s.next = now.Add(min(firstRepairPause<<min(s.failures, 10), maxRepairPause))
 		s.failures++
 		if complain = s.complaint.IsZero() || now.Sub(s.complaint) >= tellAgain; complain {

@@ -21,7 +21,8 @@ import (
 // any more; it fails, and what waits for it can end. Kernels from 6.10 or so do the same by themselves,
 // and do so too when the target merely does not know the NQN. That proves nothing, as a target may be
 // starting: the connection stays, and so it does whenever the target does not answer. What is returned
-// says why the connection was given up, and is empty where it stays.
+// says why the connection was given up, and is empty where it stays. ErrHostRefused: it stays until the
+// host has been refused for longer.
 func (d *Devices) Relinquish(ctx context.Context, t Target) (why string, err error) {
 	if err := checkTarget(t); err != nil {
 		return "", err
@@ -75,8 +76,8 @@ func (d *Devices) over(ctx context.Context, t Target, id string) (why string, er
 		err = d.cfg.Prober.Admits(ctx, address.String(), t.Host, t.NQN)
 	}
 	if errors.Is(err, ErrHostRefused) {
-		if d.refusals.last(t.NQN, id, time.Now()) < d.cfg.RefusalTime {
-			return "", nil
+		if lasted := d.refusals.last(t.NQN, id, time.Now()); lasted < d.cfg.RefusalTime {
+			return "", fmt.Errorf("%w, at each question for %v by now: %w", err, lasted.Truncate(time.Second), actors.ErrUnavailable)
 		}
 		return "the target refuses host " + t.Host.NQN, nil
 	}

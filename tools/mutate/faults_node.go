@@ -56,6 +56,7 @@ var faultsOfCSI = []fault{
 	{"begin anew after a look that saw nothing", "node_seen.go", "case s.hidden != nil && s.hidden.finding.condition == f.condition:", "case s.hidden != nil && s.hidden.finding.condition == f.condition && f.condition == \"\":"},
 	{"tell at once that the kernel reconnects", "node_seen.go", "return s.finding.condition != Waiting || now.Sub(s.since) >= patience", "return s.finding.condition != Waiting || now.Sub(s.since) >= 0"},
 	{"ask at once whether a volume that waits is over", "node_seen.go", "\t\t\tleft = patience\n", "\t\t\tleft = settle\n"},
+	{"ask a target that refuses this host ever more seldom", "node_seen.go", "case errors.Is(err, errStands) && errors.Is(err, nvme.ErrHostRefused):", "case errors.Is(err, errStands) && errors.Is(err, nvme.ErrHostRefused) && now.IsZero():"},
 	{"repair without a pause", "node_seen.go", "s.next = now.Add(min(", "s.next = now.Add(0 * min("},
 }
 
