@@ -66,19 +66,9 @@ func (s seen) observe(id actors.VolumeID, f finding, now time.Time) (seen, []rep
 		r.changed, s = true, *s.hidden
 	default:
 		r.changed = before.condition != "" || f.condition != Healthy
-		next := seen{since: now}
-		if was := s; f.condition == Unknown && before.condition != "" {
-			next.hidden = &was
-		}
-		if ill(before.condition) && ill(f.condition) { // as when a repair connects and gets no further
-			next.free, next.failures, next.next, next.complaint = s.free, s.failures, s.next, s.complaint
-			if before.deadMount && f.deadMount {
-				next.told = s.told // of the same mount
-			}
-		}
 		r.vanished = f.condition == Lost
 		r.deadMount = f.deadMount && !before.deadMount
-		s = next
+		s = s.turned(f, now)
 	}
 	s.finding = f
 	switch {
@@ -97,6 +87,22 @@ func (s seen) observe(id actors.VolumeID, f finding, now time.Time) (seen, []rep
 		return s, nil
 	}
 	return s, []report{r}
+}
+
+// turned returns what is remembered of a volume that has come to be in another condition.
+func (s seen) turned(f finding, now time.Time) seen {
+	next := seen{since: now}
+	before := s.finding
+	if f.condition == Unknown && before.condition != "" {
+		next.hidden = &s
+	}
+	if ill(before.condition) && ill(f.condition) { // as when a repair connects and gets no further
+		next.free, next.failures, next.next, next.complaint = s.free, s.failures, s.next, s.complaint
+		if before.deadMount && f.deadMount {
+			next.told = s.told // of the same mount
+		}
+	}
+	return next
 }
 
 func ill(c Condition) bool { return c == Lost || c == Stale }
