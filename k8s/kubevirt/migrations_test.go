@@ -131,6 +131,26 @@ func TestCachesHoldWhatIsGone(t *testing.T) {
 	})
 }
 
+// What the caches know and cannot be asked about is not looked for elsewhere: a list that lacks it says nothing of how it
+// ended.
+func TestCachesKnowWhatCannotBeAsked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.installs()
+		blind := func(clienttesting.Action) (bool, apiwatch.Interface, error) { return true, apiwatch.NewFake(), nil }
+		c.dynamic.PrependWatchReactor("*", blind)
+		c.vm(runs("a", ""))
+		c.job("job-1", "phase: Scheduling")
+		c.pods(newTestPod("launcher-b", "b", launches("web", "vm-1"), targets("job-1")))
+		c.watched()
+		c.deletes(instances, "web")
+		c.fails(errors.New("broken"), "get", jobs.Resource)
+		if got, err := c.migration(); !errors.Is(err, actors.ErrUnavailable) || !strings.Contains(err.Error(), "broken") {
+			t.Errorf("Migration = %+v, %v, want ErrUnavailable", got, err)
+		}
+	})
+}
+
 // Each request in turn fails: no answer is made up of the others.
 func TestUnavailable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
