@@ -295,6 +295,35 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
+// TestStagedToBeRead: a volume is published for writing only as it was staged for writing.
+func TestStagedToBeRead(t *testing.T) {
+	eachAccess(t, func(t *testing.T, c *csipb.VolumeCapability) {
+		nt := newNodeTest(t, c)
+		wantOK(t, nt.stage(volumeA)) // there must be a filesystem to read
+		wantOK(t, nt.unstage(volumeA))
+		req := nt.stageRequest(volumeA)
+		req.PublishContext = with(req.PublishContext, "access", "ro")
+		_, err := nt.node.NodeStageVolume(t.Context(), req)
+		wantOK(t, err)
+		wantCode(t, nt.publish(volumeA, "a"), codes.FailedPrecondition)
+	})
+}
+
+// TestAnotherFilesystemIsThere: what is mounted at the staging path is another volume's. It is neither published as this
+// one's nor unmounted.
+func TestAnotherFilesystemIsThere(t *testing.T) {
+	nt := newNodeTest(t, mountCap(writer))
+	wantOK(t, nt.stage(volumeA))
+	wantOK(t, nt.stage(volumeB))
+	other := nt.connections(volumeB)[0].Device
+	wantOK(t, nt.kernel.Mount(t.Context(), other, nt.staging(volumeA), nvme.Filesystem{Type: "ext4"}))
+	wantCode(t, nt.publish(volumeA, "a"), codes.FailedPrecondition)
+	wantCode(t, nt.unstage(volumeA), codes.FailedPrecondition)
+	if got := nt.inspect(nt.staging(volumeA)); !got.Mounted || got.Num != other.Num {
+		t.Errorf("the other volume's filesystem is gone: %+v", got)
+	}
+}
+
 func TestRestage(t *testing.T) {
 	t.Run("other capability", func(t *testing.T) {
 		nt := newNodeTest(t, mountCap(writer))
@@ -421,7 +450,11 @@ func TestWithoutRecord(t *testing.T) {
 func TestDamagedRecord(t *testing.T) {
 	nt := newNodeTest(t, blockCap(writer))
 	wantOK(t, nt.stage(volumeA))
-	for _, text := range []string{"", "{", `{"version":2}`, `{"version":1,"volume":"` + string(volumeA) + `","nqn":"` + nqnOf(volumeB) + `"}`} {
+	for _, text := range []string{
+		"", "{", `{"version":2}`,
+		`{"version":1,"volume":"` + string(volumeA) + `","nqn":"` + nqnOf(volumeB) + `"}`,
+		`{"version":1,"volume":"` + string(volumeB) + `","nqn":"` + nqnOf(volumeA) + `"}`,
+	} {
 		wantOK(t, os.WriteFile(nt.record(volumeA), []byte(text), 0o600))
 		wantCode(t, nt.unstage(volumeA), codes.FailedPrecondition)
 		wantCode(t, nt.publish(volumeA, "a"), codes.FailedPrecondition)
@@ -436,8 +469,8 @@ func TestRecordComesFirst(t *testing.T) {
 	eachAccess(t, func(t *testing.T, c *csipb.VolumeCapability) {
 		nt := newNodeTest(t, c)
 		wantOK(t, os.Mkdir(nt.record(volumeA)+".tmp", 0o700))
-		if err := nt.stage(volumeA); err == nil || len(nt.connections(volumeA)) > 0 {
-			t.Errorf("staged without a record: %v", err)
+		if err := nt.stage(volumeA); err == nil || nt.did("Connect") {
+			t.Errorf("connected without a record: %v", err)
 		}
 		wantOK(t, os.Remove(nt.record(volumeA)+".tmp"))
 		wantOK(t, nt.stage(volumeA))

@@ -162,6 +162,9 @@ func TestPublishRefusals(t *testing.T) {
 		{"a filesystem on a block volume", func(q *csipb.ControllerPublishVolumeRequest) {
 			q.VolumeCapability, q.VolumeContext = mount(rwo, "ext4"), made.GetVolumeContext()
 		}, codes.InvalidArgument, "set volumeMode: Block"},
+		{"any filesystem on a block volume", func(q *csipb.ControllerPublishVolumeRequest) {
+			q.VolumeCapability, q.VolumeContext = mount(rwo, ""), made.GetVolumeContext()
+		}, codes.InvalidArgument, "set volumeMode: Block"},
 		{"a filesystem as a block device", vctx("fsType", "ext4"), codes.InvalidArgument, "set volumeMode: Filesystem"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
