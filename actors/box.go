@@ -29,12 +29,12 @@ type Row struct {
 	Ledger    Ledger
 }
 
-// A Write is one change of a volume's row: one command, or two that are sent together.
+// A Write is one change of a volume's row: one command, or two that are sent together, and a third behind them.
 type Write struct {
 	Volume VolumeID
 	// Rows are written in order. There are two where the export must go off before it is on: in a
 	// bounce, and when it was on without a grant. The second is sent without waiting for the answer
-	// to the first.
+	// to the first. A bounce has a third, which is sent once both are acknowledged.
 	Rows []Row
 	// Guard is the Ledger.Gen that the row shows before the write, where the transport can compare
 	// it on the box.

@@ -13,7 +13,7 @@ import (
 
 var verbs = []string{
 	verbAsk: "ask", verbServe: "serve", verbAnswer: "answer", verbLose: "lose", verbFail: "fail", verbRefuse: "refuse",
-	verbLand: "land", verbObserve: "observe", verbTick: "tick", verbWait: "wait", verbNap: "nap", verbCrash: "crash", verbForget: "forget", verbSuspect: "suspect", verbTell: "tell",
+	verbSkip: "skip", verbLand: "land", verbObserve: "observe", verbTick: "tick", verbWait: "wait", verbNap: "nap", verbCrash: "crash", verbForget: "forget", verbSuspect: "suspect", verbTell: "tell",
 }
 
 // spell writes acts as one word each, for a command line.
@@ -107,6 +107,8 @@ func (w *world) tell(a act) string {
 		return "nothing can be sent"
 	case verbRefuse:
 		return "the box refuses"
+	case verbSkip:
+		return "the box refuses the first row and carries out the second"
 	case verbLand:
 		if a.arg < len(w.lost) {
 			return "late, the box carries out " + string(w.lost[a.arg].op) + w.lost[a.arg].row.Ledger.String()

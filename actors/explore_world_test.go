@@ -72,6 +72,7 @@ const (
 	verbLose                // the answer never arrives; rows that were not carried out may land
 	verbFail                // nothing was sent: the box is away
 	verbRefuse              // the box refuses
+	verbSkip                // the box refuses the first of two rows and carries out the second
 	verbLand                // lost[arg] lands
 	verbObserve             // the row is to be looked at
 	verbTick                // the actor's timer fires
@@ -114,6 +115,7 @@ func (w *world) acts(to []act) []act {
 	add(verbLose, 0, dead || fault && (writing || running))
 	add(verbFail, 0, fault && !dead && busy && w.flight.served == 0)
 	add(verbRefuse, 0, fault && !dead && (writing || running) && w.flight.served == 0)
+	add(verbSkip, 0, fault && !dead && all > 1 && w.flight.served == 0)
 	for i := range w.lost {
 		// The rows of one write land in their order.
 		add(verbLand, i, i == 0 || w.lost[i-1].write != w.lost[i].write)
@@ -125,7 +127,7 @@ func (w *world) acts(to []act) []act {
 	add(verbTick, 0, !due.IsZero() && !due.After(w.now))
 	add(verbWait, 0, !busy && !w.next().IsZero())
 	add(verbNap, 0, w.spare.naps > 0)
-	add(verbCrash, 0, fault)
+	add(verbCrash, 0, fault || dead)
 	add(verbForget, 0, fault && w.older.Exists && w.older.Ours && w.row.Exists && w.older.Ledger.Gen < w.row.Ledger.Gen)
 	return to
 }
@@ -205,6 +207,12 @@ func (w *world) happen(a act) error {
 	case verbRefuse:
 		w.spare.faults--
 		return w.fail(ErrPrecondition)
+	case verbSkip:
+		w.spare.faults--
+		w.flight.served++
+		err := w.serve()
+		w.flight.dead = true // who asked learns that it is not known
+		return err
 	case verbLand:
 		l := w.lost[a.arg]
 		w.lost = slices.Delete(w.lost, a.arg, a.arg+1)
@@ -222,7 +230,9 @@ func (w *world) happen(a act) error {
 		w.spare.naps--
 		w.now = w.now.Add(nap)
 	case verbCrash:
-		w.spare.faults--
+		if !w.flight.dead { // else the one fault may have come of the other
+			w.spare.faults--
+		}
 		w.crash()
 	case verbForget:
 		w.spare.faults--
@@ -352,7 +362,7 @@ func (w *world) lose() error {
 // drop gives up what is in flight: it may land, as far as it has not.
 func (w *world) drop() {
 	if write, ok := writeOf(w.flight.effect); ok && !w.flight.dead {
-		w.giveUp(write.Rows[w.flight.served:], w.now)
+		w.giveUp(late(write.Rows, w.flight.served), w.now)
 	}
 	if run, ok := w.flight.effect.(Run); ok && w.flight.served == 0 && !w.flight.dead {
 		w.lost = append(w.lost, lostRow{op: run.Op.Kind, at: w.now})

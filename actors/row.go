@@ -72,12 +72,17 @@ func (m *machine) write(revoke bool, rows []Row) Write {
 	return w
 }
 
-// bounced returns the two rows that take the export off and turn it on again as l calls for.
+// bounced returns the rows that take the export off and turn it on again as l calls for. The box may refuse
+// the first and carry out the second, which leaves a lost node connected: the second still owes the bounce,
+// and a third says that it is over.
 func (m *machine) bounced(l Ledger) []Row {
 	l.Bounce, l.Off = TokenAt(m.now), true
 	off := m.s.rowFor(l)
 	l.Off = false
-	return []Row{off, m.s.rowFor(l)}
+	over := m.s.rowFor(l)
+	on := over
+	on.Ledger.Off = true
+	return []Row{off, on, over}
 }
 
 // last returns the row that a write leaves behind.

@@ -262,7 +262,7 @@ func (v *simView) Write(ctx context.Context, w Write) error {
 	b.note(vol.id, "answered %d: %v", w.last().Ledger.Gen, err == nil)
 	switch {
 	case errors.Is(err, ErrUnresolved):
-		vol.giveUp(f.rows[f.landed:], time.Now())
+		vol.giveUp(late(f.rows, f.landed), time.Now())
 	case err != nil:
 		vol.busy = time.Now()
 		if f.landed > f.before && !f.repeats {
@@ -414,7 +414,7 @@ func (b *simBox) crashed(v *simView) {
 			if f.op != "" {
 				vol.lost = append(vol.lost, lostRow{op: f.op, at: now})
 			} else {
-				vol.giveUp(f.rows[f.landed:], now)
+				vol.giveUp(late(f.rows, f.landed), now)
 			}
 		}
 		vol.expire(now)

@@ -229,7 +229,7 @@ func (s *simulated) fault(c sim.Command) sim.Fault {
 	return f
 }
 
-// inOrder has the box carry out what came on one session in its order, and nothing that came behind what it did not.
+// inOrder has the box carry out what came on one session in its order, and nothing that came behind what was lost.
 func (s *simulated) inOrder(id string, session uint64, f *sim.Fault, r *rand.Rand) {
 	now := time.Now()
 	at := now.Add(f.Delay + f.Late)
@@ -239,9 +239,7 @@ func (s *simulated) inOrder(id string, session uint64, f *sim.Fault, r *rand.Ran
 			f.Delay += l.at.Sub(at) + late
 			at = l.at.Add(late)
 		}
-		if l.fault.DropBefore || l.fault.Trap != "" {
-			f.DropBefore, f.Trap = l.fault.DropBefore, l.fault.Trap
-		}
+		f.DropBefore = f.DropBefore || l.fault.DropBefore
 	}
 	s.last[id] = landing{at, session, *f}
 }

@@ -41,8 +41,7 @@ var simulated struct{ schedules, commands, violations atomic.Int64 }
 // Each moment is held to the promises P1 to P7; at the end everything is answered and at rest, no outcome is
 // owed and nothing is left over.
 //
-// Out of bounds: a box that forgets an adoption, or a disk that was added or removed, and one that refuses the first row of
-// a bounce and writes the second.
+// Out of bounds: a box that forgets an adoption, or a disk that was added or removed.
 func TestSimulation(t *testing.T) {
 	if *simSeed >= 0 {
 		simulate(t, uint64(*simSeed), t.Logf)

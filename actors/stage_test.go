@@ -238,6 +238,9 @@ func (st *stage) answer() {
 	st.do(Done{Volume: st.row})
 }
 
+// isBounce reports whether a write takes the export off and turns it on again.
+func isBounce(w Write) bool { return len(w.Rows) == 3 }
+
 // lose loses the answer to the write in flight: the first n of its rows land now, the others are
 // kept for landLate.
 func (st *stage) lose(n int) {
@@ -250,7 +253,7 @@ func (st *stage) lose(n int) {
 	for _, row := range w.Rows[:n] {
 		st.land(row)
 	}
-	st.giveUp(w.Rows[n:], st.now)
+	st.giveUp(late(w.Rows, n), st.now)
 	st.do(Done{Err: ErrUnresolved})
 }
 

@@ -311,7 +311,7 @@ func (p *play) forgetful() {
 // restartNow crashes the process: who waited is gone, and what was in flight may land.
 func (p *play) restartNow() {
 	if w, ok := writeOf(p.pending); ok {
-		p.giveUp(w.Rows, p.now)
+		p.giveUp(late(w.Rows, 0), p.now)
 	}
 	p.witness.crashed(&p.disk)
 	rules := p.rules

@@ -5,6 +5,7 @@ package rds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -25,8 +26,9 @@ func checkNQN(what, nqn string) error {
 	return nil
 }
 
-// Write changes a volume's row: one set per row of w, all sent together on one connection. A nil error
-// means that the box acknowledged each, or refused the last one although the row shows it.
+// Write changes a volume's row: one set per row of w, the first two sent together on one connection and
+// a third once both are acknowledged. A nil error means that the box acknowledged each, or refused one of
+// the others than the first although the row shows it.
 // ErrUnavailable: nothing was changed, the box is away or the row shows a later write than this one.
 // ErrUnresolved: sent, and what it did or will do is not known. ErrNotFound: the row is gone.
 // ErrPrecondition: the row is another cluster's or damaged. Any other kind: the box refused, and a
@@ -47,8 +49,8 @@ func (b *Box) checkWrite(w actors.Write) error {
 	if err := w.Volume.Check(); err != nil {
 		return err
 	}
-	if n := len(w.Rows); n != 1 && n != 2 {
-		return fmt.Errorf("%d rows to write, 1 or 2 are possible: %w", n, actors.ErrInvalid)
+	if n := len(w.Rows); n < 1 || n > 3 {
+		return fmt.Errorf("%d rows to write, 1 to 3 are possible: %w", n, actors.ErrInvalid)
 	}
 	for _, r := range w.Rows {
 		if err := checkNQN("subsystem NQN", r.NQN); err != nil {
@@ -83,11 +85,39 @@ func (b *Box) write(ctx context.Context, w actors.Write) error {
 		return err
 	}
 	cmd.seen = snap
-	rows := make([]rowValues, len(w.Rows))
-	for i, r := range w.Rows {
-		rows[i] = rowValues{r.Export, r.NQN, r.AllowHost, r.Ledger.String()}
+	pair := w
+	pair.Rows = w.Rows[:min(len(w.Rows), 2)]
+	answer := b.change(ctx, cmd, setRows{before.id, guardOf(before), valuesOf(pair.Rows...)})
+	if err := b.written(ctx, pair, before, answer); err != nil || len(w.Rows) < 3 {
+		return err
 	}
-	return b.written(ctx, w, before, b.change(ctx, cmd, setRows{before.id, guardOf(before), rows}))
+	return b.conclude(ctx, w)
+}
+
+func valuesOf(rows ...actors.Row) []rowValues {
+	values := make([]rowValues, len(rows))
+	for i, r := range rows {
+		values[i] = rowValues{r.Export, r.NQN, r.AllowHost, r.Ledger.String()}
+	}
+	return values
+}
+
+// conclude writes the third row of w. That the box has done the first two is known by now, so that no
+// failure is a refusal of all of it.
+func (b *Box) conclude(ctx context.Context, w actors.Write) error {
+	snap, err := b.look(ctx)
+	if err != nil {
+		return unresolved(fmt.Errorf("two rows were acknowledged, and the read-back failed: %v", err)) //nolint:errorlint // of one kind only
+	}
+	after, ok := snap.row(w.Volume)
+	if !ok || after.err != nil || !after.shows(w.Rows[1]) {
+		return unresolved(errors.New("two rows were acknowledged, and the box does not show the second"))
+	}
+	cmd := command{KindRevoke, w.Volume, urgent, snap}
+	if err := b.change(ctx, cmd, setRows{after.id, guardOf(after), valuesOf(w.Rows[2])}).err; err != nil {
+		return unresolved(fmt.Errorf("two rows were acknowledged, and writing the third failed: %w", err))
+	}
+	return nil
 }
 
 // writable returns the row to be written, as it is before, and the listing that showed it.
@@ -191,9 +221,7 @@ func (b *Box) inOrder(ctx context.Context, w actors.Write, before row) error {
 	if !ok || after.err != nil || !after.shows(w.Rows[0]) {
 		return b.prove(ctx, w, before)
 	}
-	last := w.Rows[len(w.Rows)-1]
-	values := rowValues{last.Export, last.NQN, last.AllowHost, last.Ledger.String()}
-	answer := b.change(ctx, command{KindRevoke, w.Volume, urgent, snap}, setRows{after.id, guardOf(after), []rowValues{values}}).err
+	answer := b.change(ctx, command{KindRevoke, w.Volume, urgent, snap}, setRows{after.id, guardOf(after), valuesOf(w.Rows[1])}).err
 	if answer != nil {
 		return unresolved(fmt.Errorf("the box carried out two writes in another order, and writing the last once more failed: %w", answer))
 	}

@@ -17,13 +17,24 @@ func write(n uint64) actors.Write {
 	return actors.Write{Volume: testVolume, Rows: []actors.Row{{Export: true, NQN: testNQN + ".abc", AllowHost: "nqn.host", Ledger: gen(n)}}}
 }
 
-// bounce returns a write of two rows, of gens n and n+1.
+// bounce returns a write of three rows, of gens n to n+2.
 func bounce(n uint64) actors.Write {
-	off, on := write(n), write(n+1)
-	off.Rows[0].Export = false
-	off.Rows = append(off.Rows, on.Rows...)
-	off.Revoke = true
-	return off
+	w := write(n)
+	w.Revoke = true
+	w.Rows = append(w.Rows, write(n + 1).Rows[0], write(n + 2).Rows[0])
+	w.Rows[0].Export = false
+	for i := range w.Rows {
+		w.Rows[i].Ledger.Bounce, w.Rows[i].Ledger.Off = 7, i < 2
+	}
+	return w
+}
+
+// offAndOn returns a write of two rows, of gens n and n+1.
+func offAndOn(n uint64) actors.Write {
+	w := bounce(n)
+	w.Revoke, w.Rows = false, w.Rows[:2]
+	w.Rows[0].Ledger, w.Rows[1].Ledger = gen(n), gen(n+1)
+	return w
 }
 
 // sets returns an act that treats the n-th set as answer says, and the others as a sound box does.
@@ -51,8 +62,8 @@ func TestWrite(t *testing.T) {
 		if err := b.Write(testContext(t), bounce(3)); err != nil {
 			t.Fatal(err)
 		}
-		if cmds := f.commands(); len(cmds) != 3 || !strings.Contains(cmds[1], "=nvme-tcp-export=no") || !strings.Contains(cmds[2], "=nvme-tcp-export=yes") {
-			t.Errorf("commands = %q, want off and on", cmds)
+		if cmds := f.commands(); len(cmds) != 4 || !strings.Contains(cmds[1], "=nvme-tcp-export=no") || !strings.Contains(cmds[2], "=nvme-tcp-export=yes") || !strings.Contains(cmds[3], "/b:") {
+			t.Errorf("commands = %q, want off, on, and that it is over", cmds)
 		}
 	})
 }
@@ -68,7 +79,23 @@ func TestBounceIsSentTogether(t *testing.T) {
 			t.Errorf("Write = %v, want ErrUnresolved", err)
 		}
 		if cmds := f.commands(); len(cmds) != 2 {
-			t.Errorf("commands = %q: the second must not wait for the answer to the first", cmds)
+			t.Errorf("commands = %q: the second must not wait for the answer to the first, and the third must", cmds)
+		}
+	})
+}
+
+// TestHalfABounceIsOwed has a box that refuses to take the export off and turns on what is on: nobody's connection ended,
+// and the row must not say so.
+func TestHalfABounceIsOwed(t *testing.T) {
+	overAPIs(t, func(t *testing.T, f *fakeBox) {
+		f.addVolume(nil)
+		f.on(sets(1, func(func() []string) []string { return trap("failure: no") }))
+		w := bounce(2)
+		if err := f.box(nil).Write(testContext(t), w); !errors.Is(err, actors.ErrUnresolved) {
+			t.Errorf("Write = %v, want ErrUnresolved", err)
+		}
+		if got := f.disk(testVolume)["comment"]; got != w.Rows[1].Ledger.String() {
+			t.Errorf("the ledger is %s, want %s", got, w.Rows[1].Ledger)
 		}
 	})
 }
@@ -97,7 +124,7 @@ func TestBounceOutOfOrder(t *testing.T) {
 		if err := f.box(nil).Write(testContext(t), w); err != nil {
 			t.Fatalf("Write = %v", err)
 		}
-		row, want := f.disk(testVolume), w.Rows[1]
+		row, want := f.disk(testVolume), w.Rows[2]
 		if row["nvme-tcp-export"] != "yes" || row["comment"] != want.Ledger.String() {
 			t.Errorf("acknowledged, and the row shows %v, want %+v", row, want)
 		}
@@ -153,6 +180,10 @@ func TestWriteAnswers(t *testing.T) {
 		{"bounce, second refused", bounce(2), 2, refuse, actors.ErrUnresolved},
 		{"bounce, second done and refused", bounce(2), 2, doneAndRefused, nil},
 		{"bounce, second lost", bounce(2), 2, silent, actors.ErrUnresolved},
+		{"bounce, third refused", bounce(2), 3, refuse, actors.ErrUnresolved},
+		{"bounce, third lost", bounce(2), 3, silent, actors.ErrUnresolved},
+		{"on without a grant", offAndOn(2), 0, nil, nil},
+		{"on without a grant, second refused", offAndOn(2), 2, refuse, actors.ErrUnresolved},
 	})
 	// What only the API's sentences can say, and sets that do not wait for each other.
 	run(overAPIs, []testCase{
@@ -238,7 +269,7 @@ func TestWriteChecks(t *testing.T) {
 		for name, change := range map[string]func(*actors.Write){
 			"volume":          func(w *actors.Write) { w.Volume += "\x00" },
 			"no row":          func(w *actors.Write) { w.Rows = nil },
-			"three rows":      func(w *actors.Write) { w.Rows = append(w.Rows, w.Rows[0], w.Rows[0]) },
+			"four rows":       func(w *actors.Write) { w.Rows = append(w.Rows, w.Rows[0], w.Rows[0], w.Rows[0]) },
 			"no NQN":          func(w *actors.Write) { w.Rows[0].NQN = "" },
 			"no prefix":       func(w *actors.Write) { w.Rows[0].NQN = ":" + string(testVolume) },
 			"NQN":             func(w *actors.Write) { w.Rows[0].NQN = "nqn.x; /system reboot" },
