@@ -20,6 +20,7 @@ var faultsOfActors = []fault{
 	{"skip the settlement of a lost operation", "exclusive.go", "m.settleLater()", "m.forget()"},
 	{"skip the rebuild barrier", "observe.go", "case m.s.others() || !first || !m.now.Before(m.s.rules.Quiet):", "case m.s.known:"},
 	{"skip the rebuild barrier where there is no row", "observe.go", "return s.vol.Exists && s.ours() != nil && !s.adoptable()", "return s.ours() != nil"},
+	{"call a bounce over before it was acknowledged", "row.go", "on.Ledger.Off = true", "on.Ledger.Off = len(l.Grants) > 1"},
 	{"believe an acknowledgement without the read-back", "settle.go", "st.blind || v.shows(st.row)", "st.blind || v.Exists"},
 	{"read back before the lost write's time is over", "settle.go", "// The lost write was given up before this one was sent.\n\t\tst.due = m.over()", "st.due = m.now"},
 	{"skip the quiet time after a start", "supervisor.go", "if s.cfg.Quiet > 0 {", "if s.cfg.Quiet > time.Hour {"},

@@ -27,6 +27,7 @@ var faultsOfBox = []fault{
 
 	// Writes.
 	{"use a listing's .id on a session that is younger", "send.go", "\tif m.born >= before {\n\t\tb.sessions.give(m, false)\n\t\treturn nil,", "\tif m.born >= before && ctx.Err() != nil {\n\t\tb.sessions.give(m, false)\n\t\treturn nil,"},
+	{"say that a bounce is over of which half was refused", "grant.go", "err != nil || len(w.Rows) < 3 {\n\t\treturn err", "len(w.Rows) < 3 {\n\t\treturn err"},
 	{"write another cluster's row", "grant.go", "case r.ledger.Cluster != b.cfg.Cluster:\n\t\treturn fmt.Errorf(\"disk %q belongs", "case r.ledger.Cluster == \"\":\n\t\treturn fmt.Errorf(\"disk %q belongs"},
 	{"write a row that shows a later write", "grant.go", "r.ledger.Gen > first.Gen ||", "r.ledger.Gen > 1000*first.Gen ||"},
 	{"take over what was written since", "grant.go", "if r.ledger.Gen != w.Guard {", "if r.ledger.Gen < w.Guard {"},
