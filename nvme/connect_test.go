@@ -115,7 +115,7 @@ func TestConnectRefusesTarget(t *testing.T) {
 			m := newMachine(t)
 			tgt := target()
 			spoil(&tgt)
-			_, err := m.devices().Connect(t.Context(), tgt)
+			_, err := m.devices().Connect(soon(t), tgt)
 			wantKind(t, err, actors.ErrInvalid)
 			if len(m.asked) > 0 {
 				t.Errorf("asked %q", m.asked)
