@@ -70,6 +70,22 @@ func TestRelinquished(t *testing.T) {
 	}
 }
 
+// answers has targets answer with an error, or none, and say of no attachment that it is over. It counts how often they
+// are asked.
+func (nt *nodeTest) answers(err error) *int {
+	asked := new(int)
+	nt.mu.Lock()
+	defer nt.mu.Unlock()
+	nt.fault = func(op, _ string) error {
+		if op != "Relinquish" {
+			return nil
+		}
+		*asked++
+		return err
+	}
+	return asked
+}
+
 // patience is how long a volume waits before its target is asked.
 const patience = 30 * time.Second
 
@@ -78,20 +94,11 @@ func TestNotRelinquished(t *testing.T) {
 	for name, fault := range map[string]error{"it stands": nil, "the target is away": errors.New("no route")} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, blockCap(writer), func(nt *nodeTest) {
-				asked := 0
-				nt.mu.Lock()
-				nt.fault = func(op, _ string) error {
-					if op != "Relinquish" {
-						return nil
-					}
-					asked++
-					return fault
-				}
-				nt.mu.Unlock()
+				asked := nt.answers(fault)
 				nt.kernel.SetState(nqnOf(volumeA), nvme.StateConnecting)
 				nt.wait(time.Hour)
-				if asked < 10 || asked > 20 {
-					t.Errorf("asked %d times in an hour", asked)
+				if *asked < 10 || *asked > 20 {
+					t.Errorf("asked %d times in an hour", *asked)
 				}
 				if c := nt.connections(volumeA); len(c) != 1 || c[0].State != nvme.StateConnecting {
 					t.Errorf("connections %v", c)
@@ -107,20 +114,11 @@ func TestNotRelinquished(t *testing.T) {
 // Where the target refuses this host by name it is asked each ten seconds: that this lasts is what decides.
 func TestRefusedIsAskedSoon(t *testing.T) {
 	watched(t, blockCap(writer), func(nt *nodeTest) {
-		asked := 0
-		nt.mu.Lock()
-		nt.fault = func(op, _ string) error {
-			if op != "Relinquish" {
-				return nil
-			}
-			asked++
-			return nvme.ErrHostRefused
-		}
-		nt.mu.Unlock()
+		asked := nt.answers(nvme.ErrHostRefused)
 		nt.kernel.SetState(nqnOf(volumeA), nvme.StateConnecting)
 		nt.wait(patience + 45*time.Second)
-		if asked != 5 {
-			t.Errorf("asked %d times in 45 s", asked)
+		if *asked != 5 {
+			t.Errorf("asked %d times in 45 s", *asked)
 		}
 	})
 }

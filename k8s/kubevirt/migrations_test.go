@@ -108,17 +108,24 @@ func TestCachesLag(t *testing.T) {
 	})
 }
 
+// blinded is a cluster in which a migration is being scheduled, whose caches see nothing of what comes next.
+func blinded(t *testing.T) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	c.installs()
+	blind := func(clienttesting.Action) (bool, apiwatch.Interface, error) { return true, apiwatch.NewFake(), nil }
+	c.dynamic.PrependWatchReactor("*", blind)
+	c.vm(runs("a", ""))
+	c.job("job-1", "phase: Scheduling")
+	c.pods(newTestPod("launcher-b", "b", launches("web", "vm-1"), targets("job-1")))
+	c.watched()
+	return c
+}
+
 // What was replaced behind the caches' back is not taken for what they hold.
 func TestCachesHoldWhatIsGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := newCluster(t)
-		c.installs()
-		blind := func(clienttesting.Action) (bool, apiwatch.Interface, error) { return true, apiwatch.NewFake(), nil }
-		c.dynamic.PrependWatchReactor("*", blind)
-		c.vm(runs("a", ""))
-		c.job("job-1", "phase: Scheduling")
-		c.pods(newTestPod("launcher-b", "b", launches("web", "vm-1"), targets("job-1")))
-		c.watched()
+		c := blinded(t)
 		c.tells(actors.Migration{Verdict: actors.VerdictOpen})
 
 		c.vm(runs("b", ""), "vm-2")
@@ -135,14 +142,7 @@ func TestCachesHoldWhatIsGone(t *testing.T) {
 // ended.
 func TestCachesKnowWhatCannotBeAsked(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := newCluster(t)
-		c.installs()
-		blind := func(clienttesting.Action) (bool, apiwatch.Interface, error) { return true, apiwatch.NewFake(), nil }
-		c.dynamic.PrependWatchReactor("*", blind)
-		c.vm(runs("a", ""))
-		c.job("job-1", "phase: Scheduling")
-		c.pods(newTestPod("launcher-b", "b", launches("web", "vm-1"), targets("job-1")))
-		c.watched()
+		c := blinded(t)
 		c.deletes(instances, "web")
 		c.fails(errors.New("broken"), "get", jobs.Resource)
 		if got, err := c.migration(); !errors.Is(err, actors.ErrUnavailable) || !strings.Contains(err.Error(), "broken") {
