@@ -19,7 +19,7 @@ import (
 const controllers = "/sys/class/nvme"
 
 // Controllers returns an attribute of each NVMe controller that a node has, such as state, by the controller's name. The
-// kernel and the node plugin may delete one at any time: it is left out.
+// kernel and the node plugin may delete one at any time: then it is empty.
 func Controllers(ctx context.Context, n *guest.Node, attribute string) (map[string]string, error) {
 	var names api.Names
 	if err := n.Call(ctx, api.List, api.Path{Path: controllers}, &names); err != nil {
@@ -28,10 +28,7 @@ func Controllers(ctx context.Context, n *guest.Node, attribute string) (map[stri
 	found := make(map[string]string, len(names.Names))
 	for _, name := range names.Names {
 		text, err := read(ctx, n, path.Join(controllers, name, attribute))
-		if gone := new(wire.RemoteError); errors.As(err, gone) {
-			continue
-		}
-		if err != nil {
+		if going := new(wire.RemoteError); err != nil && !errors.As(err, going) {
 			return nil, err
 		}
 		found[name] = strings.TrimSpace(text)
@@ -55,7 +52,7 @@ func DeleteControllers(ctx context.Context, n *guest.Node, names ...string) erro
 		return errors.Join(err, errors.Join(errs...))
 	}
 	for i, name := range names {
-		if _, ok := there[name]; !ok {
+		if there[name] == "" {
 			errs[i] = nil
 		}
 	}
