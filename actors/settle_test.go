@@ -140,9 +140,7 @@ func TestALostNodeIsBouncedOffWhenNothingCanLandAnyMore(t *testing.T) {
 			st.finish()
 		},
 		"an earlier process lost a write": func(st *stage) {
-			rules := testRules
-			rules.Quiet = st.now.Add(testRules.CommandTimeout)
-			st.restart(rules)
+			st.crash()
 			st.do(Observed{})
 			st.finish()
 		},
@@ -203,9 +201,7 @@ func TestAStartWaitsForTheEarlierProcess(t *testing.T) {
 	_, effects := Step(st.s, st.now, Publish{Waiter: 99, Node: "node-b", Access: AccessShared})
 	write, _ := writeOf(effects[0])
 
-	rules := testRules
-	rules.Quiet = st.now.Add(testRules.CommandTimeout)
-	st.restart(rules)
+	st.crash()
 	w := st.publish("node-c", AccessShared)
 	st.finish()
 	st.wantReply(w, ErrUnavailable)

@@ -238,6 +238,13 @@ func (st *stage) answer() {
 	st.do(Done{Volume: st.row})
 }
 
+// crash ends the process. What it has sent may land for a while after the next one has started.
+func (st *stage) crash() {
+	rules := testRules
+	rules.Quiet = st.now.Add(testRules.CommandTimeout)
+	st.restart(rules)
+}
+
 // isBounce reports whether a write takes the export off and turns it on again.
 func isBounce(w Write) bool { return len(w.Rows) == 3 }
 

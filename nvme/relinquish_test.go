@@ -74,6 +74,11 @@ func TestRelinquishRefused(t *testing.T) {
 				ask := func(gone bool) {
 					t.Helper()
 					why, err := d.Relinquish(t.Context(), relinquished)
+					var kind error
+					if !gone {
+						kind = actors.ErrUnavailable
+					}
+					wantKind(t, err, kind)
 					if errors.Is(err, nvme.ErrHostRefused) == gone {
 						t.Errorf("refused, and it says %v", err)
 					}
@@ -100,6 +105,11 @@ func TestRelinquishRefusedAnew(t *testing.T) {
 		for _, answer := range []error{nvme.ErrHostRefused, nvme.ErrNotExported, nvme.ErrHostRefused} {
 			m.admits = answer
 			why, err := d.Relinquish(t.Context(), relinquished)
+			var kind error
+			if errors.Is(answer, nvme.ErrHostRefused) {
+				kind = actors.ErrUnavailable
+			}
+			wantKind(t, err, kind)
 			if why != "" || errors.Is(err, nvme.ErrHostRefused) != errors.Is(answer, nvme.ErrHostRefused) {
 				t.Errorf("given up: %q, %v", why, err)
 			}
